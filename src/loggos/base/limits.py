@@ -1,0 +1,53 @@
+"""Every bound on a queue, buffer, loop or retry, with its unit and its reason. No other module holds such a number.
+
+Names end in their unit. Tests may build objects with smaller bounds through constructor arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- consensus -----------------------------------------------------------------------------------------------------------
+HEARTBEAT_MS: Final = 50  # how often a leader proves itself; also the touch relay's period
+ELECTION_TIMEOUT_MS: Final = 500  # silence before a follower suspects a leader whose connection still stands (paused, cut off)
+ELECTION_JITTER_MS: Final = 250  # added at random, so that two candidates seldom start together
+PRE_VOTE_RETRY_MS: Final = 50  # how soon a candidate without an answer asks again
+RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this long
+IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
+WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
+BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
+COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header
+MESSAGE_ENTRIES_BYTES_MAX: Final = 4 << 20  # entries in one peer message
+LOG_TAIL_BYTES: Final = 8 << 20  # applied entries kept in memory for followers that lag a little
+LOG_TAIL_PINNED_BYTES_MAX: Final = 256 << 20  # the same while a snapshot travels; beyond it the transfer starts again
+
+# --- storage -------------------------------------------------------------------------------------------------------------
+SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
+SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20  # a snapshot is made after the journal grew by this much (or by the last snapshot's size)
+SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
+SNAPSHOTS_KEPT: Final = 2
+DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for this long gives up leadership (rule 10)
+DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
+DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
+
+# --- node ----------------------------------------------------------------------------------------------------------------
+PEER_FRAME_BYTES_MAX: Final = 16 << 20
+PEER_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one peer; beyond it messages are dropped (consensus sends again)
+PEER_RECONNECT_MS: Final = 50
+PROPOSALS_BYTES_MAX: Final = 16 << 20  # commands waiting for a leader or a slot on one node; beyond it doors stop reading
+TICK_MS: Final = 10  # the replica's timer
+BARRIER_TIMEOUT_MS: Final = 5_000
+
+# --- coordination and its front door -------------------------------------------------------------------------------------
+JUTE_FRAME_BYTES_MAX: Final = 0xFFFFF  # jute.maxbuffer: 1,048,575
+SESSION_TICK_MS: Final = 2_000  # ZooKeeper's tickTime: session timeouts are clamped to [2, 20] ticks
+CONNECTIONS_MAX: Final = 20_000
+CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
+CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
+CLIENT_PIPELINE_MAX: Final = 10_000  # unanswered requests of one connection; beyond it the door stops reading
+PATH_BYTES_MAX: Final = 4_096
+MULTI_OPERATIONS_MAX: Final = 10_000
+CHILDREN_BYTES_MAX: Final = JUTE_FRAME_BYTES_MAX  # a listing that would not fit a frame
+EPHEMERALS_PER_SESSION_MAX: Final = 50_000  # bounds the apply of one session's end (rule 16)
+AUTH_IDS_PER_CONNECTION_MAX: Final = 64
+WATCHES_PER_CONNECTION_MAX: Final = 200_000
