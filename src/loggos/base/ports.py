@@ -134,9 +134,17 @@ class World(Protocol):
 class Follower(Protocol):
     """What a service is told by the log. All calls come from the loop, in log order, and must return quickly."""
 
+    def wants(self, command: bytes) -> bool:
+        """Does a client of this node wait for the command's replies? Then the machine is asked to encode them."""
+        ...
+
     def applied(self, index: Index, command: bytes, outcome: Any) -> None:
         """A command of this service's machine was applied; its operations took the indices up to `index`. `outcome` is
         what the machine returned."""
+        ...
+
+    def batch_done(self, index: Index) -> None:
+        """The log's batch is applied as a whole: flush what `applied` gathered."""
         ...
 
     def interrupted(self) -> None:
@@ -152,6 +160,10 @@ class Follower(Protocol):
         """The machine's state was replaced by a snapshot: indices were skipped, and events with them."""
         ...
 
+    def peer_note(self, sender: NodeId, note: bytes) -> None:
+        """A note that this service's twin on another node sent with `Log.tell` (at most once, unordered with the log)."""
+        ...
+
 
 class Log(Protocol):
     """The replicated log as a service sees it; the same in one process and across a local socket."""
@@ -162,6 +174,25 @@ class Log(Protocol):
         ...
 
     def follow(self, machine: int, follower: Follower) -> None: ...
+
+    def tell(self, node: NodeId, machine: int, note: bytes) -> None:
+        """Send a note to this service's twin on another node (or this one), outside the log; it may be lost."""
+        ...
+
+    @property
+    def index(self) -> Index:
+        """The last applied index on this node."""
+        ...
+
+    @property
+    def leader(self) -> NodeId:
+        """Who leads, as far as this node knows; 0 for none."""
+        ...
+
+    @property
+    def cell_ms(self) -> int:
+        """The log's own clock now (rule 14): on the leader, what the next batch would be stamped with; elsewhere the last applied."""
+        ...
 
     def read_barrier(self, done: Callable[[Index | None], None]) -> None:
         """Calls `done(index)` once this node has applied everything that was acknowledged anywhere before the call
