@@ -1,0 +1,80 @@
+"""The payload of a DATA entry: the leader's stamps, then runs of commands.
+
+    batch   version u8 = 1, wall_ms i64, cell_ms i64, then runs to the end
+    run     machine u8, origin node u8, epoch u16, length u32, command (length bytes)
+
+`origin` and `epoch` let the node that proposed a run recognise it when it is applied: `epoch` is that node's count of interruptions (rule
+12), so a run whose proposer has given it up is told from one it waits for. A Forward to the leader carries runs in the same form, so the leader joins
+bytes and looks at nothing. Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from loggos.base.errors import InternalError
+from loggos.base.ids import NodeId
+from loggos.base.ports import Buffer
+
+VERSION: Final = 1
+HEADER: Final = struct.Struct(">Bqq")
+RUN_HEADER: Final = struct.Struct(">BBHI")
+EPOCHS: Final = 1 << 16
+
+
+class Stamps(NamedTuple):
+    """The two clocks of an entry (rule 14): for people, and the cell's own for every deadline."""
+
+    wall_ms: int
+    cell_ms: int
+
+
+class Run(NamedTuple):
+    machine: int
+    origin: NodeId
+    epoch: int
+    command: bytes
+
+
+def encode_run(machine: int, origin: NodeId, epoch: int, command: bytes) -> bytes:
+    return RUN_HEADER.pack(machine, origin, epoch, len(command)) + command
+
+
+def encode_batch(stamps: Stamps, runs: Iterable[Buffer]) -> bytes:
+    """`runs`: encoded runs, or several joined."""
+    return b"".join([HEADER.pack(VERSION, stamps.wall_ms, stamps.cell_ms), *runs])
+
+
+def decode_stamps(payload: bytes) -> Stamps:
+    version, wall_ms, cell_ms = HEADER.unpack_from(payload)
+    if version != VERSION:
+        raise InternalError(f"a batch of version {version} was chosen, this node knows {VERSION}: upgrade this node")
+    return Stamps(wall_ms, cell_ms)
+
+
+def iterate_runs(data: bytes, offset: int = 0) -> Iterator[Run]:
+    """The runs of `data` from `offset`. InternalError if they do not end where the data ends: checked at the door, so it is our fault."""
+    end = len(data)
+    unpack, header_size = RUN_HEADER.unpack_from, RUN_HEADER.size
+    while offset < end:
+        if end - offset < header_size:
+            raise InternalError(f"a batch ends inside a run's header at byte {offset} of {end}")
+        machine, origin, epoch, length = unpack(data, offset)
+        offset += header_size
+        if length > end - offset:
+            raise InternalError(f"a run of {length} bytes at byte {offset} passes the batch's end {end}")
+        yield Run(machine, origin, epoch, data[offset : offset + length])
+        offset += length
+
+
+def runs_are_whole(data: Buffer, known_machines: Iterable[int]) -> bool:
+    """Do forwarded bytes hold whole runs of known machines? What a leader checks before it proposes them (rule 15)."""
+    known, offset, end = set(known_machines), 0, len(data)
+    while end - offset >= RUN_HEADER.size:
+        machine, _, _, length = RUN_HEADER.unpack_from(data, offset)
+        offset += RUN_HEADER.size + length
+        if machine not in known:
+            return False
+    return offset == end
