@@ -6,7 +6,7 @@ share one (Paxos Made Simple, section 2.4). Ballot 0 is "none": below every real
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import NamedTuple, NewType
 
 NodeId = NewType("NodeId", int)  # 1..255, given in the configuration
 Incarnation = NewType("Incarnation", int)  # names one life of a node's data directory; 1 for the initial voters
@@ -36,3 +36,10 @@ def ballot_node(ballot: Ballot) -> NodeId:
 def ballot_round(ballot: Ballot) -> int:
     """The round of a ballot; 0 for NO_BALLOT."""
     return ballot >> NODE_BITS
+
+
+class Stamps(NamedTuple):
+    """The two clocks of a log entry (rule 14), stamped by the leader: wall time for people, the cell's own for every deadline."""
+
+    wall_ms: int
+    cell_ms: int

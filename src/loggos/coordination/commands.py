@@ -38,13 +38,6 @@ DELETED: Final = 2
 CHANGED: Final = 3
 
 
-class Stamps(NamedTuple):
-    """The two clocks of an entry (rule 14), stamped by the leader."""
-
-    wall_ms: int
-    cell_ms: int
-
-
 class TreeEvent(NamedTuple):
     """A change of one node. The change of its parent's children is implied by CREATED and DELETED."""
 

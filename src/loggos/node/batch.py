@@ -15,20 +15,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from loggos.base.errors import InternalError
-from loggos.base.ids import NodeId
+from loggos.base.ids import NodeId, Stamps
 from loggos.base.ports import Buffer
 
 VERSION: Final = 1
 HEADER: Final = struct.Struct(">Bqq")
 RUN_HEADER: Final = struct.Struct(">BBHI")
 EPOCHS: Final = 1 << 16
-
-
-class Stamps(NamedTuple):
-    """The two clocks of an entry (rule 14): for people, and the cell's own for every deadline."""
-
-    wall_ms: int
-    cell_ms: int
 
 
 class Run(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 from crc32c import crc32c
 
 from loggos.base.errors import DamageError, InternalError
-from loggos.base.ids import Index, NodeId, Slot
+from loggos.base.ids import Index, NodeId, Slot, Stamps
 from loggos.base.ports import Follower
-from loggos.node.batch import HEADER, Stamps, decode_stamps, iterate_runs
+from loggos.node.batch import HEADER, decode_stamps, iterate_runs
 
 SNAPSHOT_HEAD: Final = struct.Struct(">BqqqqI")  # version, slot, index, wall_ms, cell_ms, digest
 CHUNK_HEAD: Final = struct.Struct(">B")  # machine
