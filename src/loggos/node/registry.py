@@ -1,7 +1,8 @@
-"""The machines of a node, fed by the log: one batch at a time, each command to its machine, each outcome to that machine's follower.
+"""The machines of a node, fed by the log batch by batch: each command to its machine, each outcome to that machine's follower.
 
-It assigns indices (rule 9), keeps the log's clocks as applied, hands the events of one machine to the others at the same index (rule 17)
-and keeps the rolling digest over entries and results (rule 18). It must not know how entries came to be chosen, nor what commands mean.
+It assigns indices (rule 9), keeps the log's clocks as applied, hands the events of one machine to the others at the same index
+(rule 17) and keeps the rolling digest over entries and results (rule 18). It must not know how entries came to be chosen, nor what
+commands mean.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Registry:
     def _apply_run(self, machine_id: int, command: bytes, codes: array[int], mine: bool) -> None:
         machine = self.machines.get(machine_id)
         if machine is None:
-            raise InternalError(f"the log holds a command for machine {machine_id}, which this version does not have: upgrade this node")
+            raise InternalError(f"the log holds a command for machine {machine_id}, unknown to this version: upgrade this node")
         follower = self.followers.get(machine_id)
         answer = mine and follower is not None and follower.wants(command)
         outcome = machine.apply(Index(self.index + 1), self.stamps, command, answer)
@@ -92,7 +93,7 @@ class Registry:
         self.index = Index(self.index + len(outcome.codes))
         for listener in self._listeners:
             if listener is not machine:
-                listener.on_events(self.index, machine_id, outcome)  # type: ignore[attr-defined]
+                listener.on_events(self.index, machine_id, outcome)
         if follower is not None:
             follower.applied(self.index, command, outcome)
 

@@ -1,0 +1,149 @@
+"""What one node is told: a TOML file, or the same record built by code.
+
+    cell = "orders"            # name of the cell; a data directory of another cell is refused
+    id = 1                     # this node
+    data = "/var/lib/loggos"
+    host = "127.0.0.1"         # what clients and peers reach; a public address needs TLS and authentication, or insecure = true
+
+    [ports]                    # zookeeper 2181, console 8080, peer 2185 unless told
+    zookeeper = 2181
+
+    [voters]                   # every voter's peer address, this node's too
+    1 = "127.0.0.1:2185"
+    2 = "127.0.0.1:2195"
+
+Unknown keys are errors that name the nearest known one. Pure but for `load`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loggos.base.errors import ConfigError
+from loggos.base.ids import NODE_ID_MAX, NodeId
+
+
+class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TCP ports; 0 asks the system for a free one (not for `peer`)."""
+
+    zookeeper: int = 2181
+    console: int = 8080
+    peer: int = 2185
+
+
+class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ZooKeeper's knobs."""
+
+    tick_ms: int = 2_000
+    superuser_digest: str = ""  # "super:" + base64(sha1("super:password"))
+    connections_per_address_max: int = 0  # 0: no limit of its own
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node. `voters`: node id → "host:port" of its peer port, this node's own among them."""
+
+    id: int
+    voters: dict[str, str]
+    data: str
+    cell: str = "loggos"
+    host: str = "127.0.0.1"
+    ports: Ports = Ports()
+    coordination: Coordination = Coordination()
+    learners: dict[str, str] = {}
+    insecure: bool = False
+
+    @property
+    def node(self) -> NodeId:
+        return NodeId(self.id)
+
+    @property
+    def voter_ids(self) -> list[NodeId]:
+        return sorted(NodeId(int(name)) for name in self.voters)
+
+    def peer_addresses(self) -> dict[NodeId, tuple[str, int]]:
+        """Every voter's and learner's peer address, by node id, ascending."""
+        merged = {**self.voters, **self.learners}
+        return {NodeId(int(name)): parse_address(merged[name]) for name in sorted(merged, key=int)}
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """("host", port) of "host:port"; ConfigError otherwise."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"the address {text!r} is not host:port: write for example 127.0.0.1:2185")
+    return host.strip("[]"), int(port)
+
+
+def load(path: str | Path) -> NodeConfig:
+    """Read and check a configuration file; ConfigError says what, where and how to mend it."""
+    try:
+        data = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}: check the path and its permissions") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    return from_dict(data, str(path))
+
+
+def from_dict(data: dict[str, Any], where: str = "configuration") -> NodeConfig:
+    _refuse_unknown(data, NodeConfig, where, "")
+    for name, kind in (("ports", Ports), ("coordination", Coordination)):
+        if isinstance(data.get(name), dict):
+            _refuse_unknown(data[name], kind, where, name + ".")
+    try:
+        config = msgspec.convert(data, NodeConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    check(config, where)
+    return config
+
+
+def check(config: NodeConfig, where: str = "configuration") -> None:
+    """Everything that types cannot say."""
+    for name in (*config.voters, *config.learners):
+        if not name.isdigit() or not 0 < int(name) <= NODE_ID_MAX:
+            raise ConfigError(f"{where}: node ids are whole numbers from 1 to {NODE_ID_MAX}, not {name!r}")
+    if str(config.id) not in {**config.voters, **config.learners}:
+        raise ConfigError(f"{where}: id {config.id} is not among the voters or learners: add its own peer address there")
+    if not config.cell or len(config.cell) > 100:
+        raise ConfigError(f"{where}: cell needs a name of 1 to 100 characters")
+    for name in config.voters:
+        if name in config.learners:
+            raise ConfigError(f"{where}: node {name} is both a voter and a learner: keep one")
+    config.peer_addresses()
+    refuse_public(config, where)
+
+
+def refuse_public(config: NodeConfig, where: str) -> None:
+    """Safe by default: there is no TLS yet, so only loopback, unless told otherwise."""
+    hosts = [config.host, *(address[0] for address in config.peer_addresses().values())]
+    for host in hosts:
+        if not config.insecure and not is_loopback(host):
+            raise ConfigError(
+                f"{where}: {host} is a public address and this node has neither TLS nor authentication: "
+                "use 127.0.0.1, or set insecure = true (--insecure) on a network that you trust"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_unknown(data: dict[str, Any], kind: type[msgspec.Struct], where: str, prefix: str) -> None:
+    known = list(kind.__struct_fields__)
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(prefix + k for k in known)}"
+            raise ConfigError(f"{where}: unknown key {prefix}{key}: {hint}")

@@ -1,0 +1,244 @@
+"""The mesh: one dialled connection to each peer for sending, one accepted from each for receiving.
+
+Sending is gathered per loop turn (`post`, then `flush`) and never waits: what a slow or lost peer cannot take is dropped, for
+consensus sends again what matters. A connection begins with the dialler's hello; both ends check cell and version. It must not know what
+frames mean beyond hello.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from loggos.base.errors import PeerError
+from loggos.base.ids import Incarnation, NodeId
+from loggos.base.limits import PEER_QUEUE_BYTES_MAX, PEER_RECONNECT_MS
+from loggos.base.ports import Buffer, Server, World
+from loggos.node.wire import PROTOCOL, FrameReader, Hello, Standing, Type, decode_hello, encode_hello, frame
+
+
+class MeshOwner(Protocol):
+    """Whom the mesh tells."""
+
+    def peer_hello(self, node: NodeId, hello: Hello) -> None: ...
+
+    def peer_frame(self, node: NodeId, incarnation: Incarnation, kind: Type, body: bytes) -> None: ...
+
+    def peer_lost(self, node: NodeId) -> None: ...
+
+
+class _Outbound(asyncio.Protocol):
+    """Our dialled connection to one peer: we write; the peer writes nothing."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._reader = FrameReader(self._unexpected)
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def _unexpected(self, kind: Type, body: bytes) -> None:
+        raise PeerError(f"peer {self._link.node} answered on a one-way connection")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._link.opened(transport, self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.writable.set()
+        self._link.closed()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+
+class Link:
+    """The way to one peer."""
+
+    def __init__(self, mesh: Mesh, node: NodeId, address: tuple[str, int]) -> None:
+        self._mesh = mesh
+        self.node = node
+        self.address = address
+        self.transport: asyncio.WriteTransport | None = None
+        self._protocol: _Outbound | None = None
+        self._outgoing: list[Buffer] = []
+        self.dropped = 0
+        self.closed_event = asyncio.Event()
+
+    def post(self, buffers: list[Buffer]) -> None:
+        if self.transport is None:
+            self.dropped += 1
+            return
+        if self.transport.get_write_buffer_size() > PEER_QUEUE_BYTES_MAX:
+            self.dropped += 1
+            return
+        self._outgoing.extend(buffers)
+
+    def flush(self) -> None:
+        if self._outgoing and self.transport is not None:
+            self.transport.writelines(self._outgoing)
+            self._outgoing = []
+
+    async def drained(self) -> bool:
+        """Wait until the peer takes more; False if the connection broke meanwhile."""
+        self.flush()
+        protocol = self._protocol
+        if protocol is None:
+            return False
+        await protocol.writable.wait()
+        return self._protocol is protocol
+
+    def opened(self, transport: asyncio.WriteTransport, protocol: _Outbound) -> None:
+        self.transport, self._protocol = transport, protocol
+        self._outgoing = []
+        self.say_hello()
+
+    def say_hello(self) -> None:
+        if self.transport is not None:
+            self.post(frame(Type.HELLO, encode_hello(self._mesh.hello)))
+            self.flush()
+
+    def closed(self) -> None:
+        if self.transport is not None:
+            self.transport, self._protocol = None, None
+            self._outgoing = []
+            self.closed_event.set()
+            self._mesh.lost(self.node)
+
+    async def keep_dialling(self) -> None:
+        network = self._mesh.world.network
+        while not self._mesh.closing:
+            self.closed_event.clear()
+            try:
+                await network.connect(*self.address, lambda: _Outbound(self))
+                await self.closed_event.wait()
+            except (OSError, TimeoutError):
+                pass
+            await asyncio.sleep(PEER_RECONNECT_MS / 1000)
+
+
+class _Inbound(asyncio.Protocol):
+    """A connection that a peer dialled: it writes, we read."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._reader = FrameReader(self._frame)
+        self._hello: Hello | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._mesh.inbound[self] = None
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+        except PeerError as error:
+            self._mesh.note_bad_peer(self._hello, error)
+            self.abort()
+
+    def _frame(self, kind: Type, body: bytes) -> None:
+        if kind is Type.HELLO:
+            self._greet(decode_hello(body))
+        elif self._hello is None:
+            raise PeerError("a connection that does not begin with a hello")
+        elif self._transport is not None and not self._transport.is_closing():
+            self._mesh.owner.peer_frame(NodeId(self._hello.node), Incarnation(self._hello.incarnation), kind, body)
+
+    def _greet(self, hello: Hello) -> None:
+        self._mesh.check_hello(hello)
+        node = NodeId(hello.node)
+        older = self._mesh.receiving.get(node)
+        self._hello = hello
+        self._mesh.receiving[node] = self
+        if older is not None and older is not self:
+            older.abort()
+        self._mesh.owner.peer_hello(node, hello)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._mesh.inbound.pop(self, None)
+        self._transport = None
+        if self._hello is not None and self._mesh.receiving.get(NodeId(self._hello.node)) is self:
+            del self._mesh.receiving[NodeId(self._hello.node)]
+            self._mesh.lost(NodeId(self._hello.node))
+
+
+class Mesh:
+    """All connections of one node to its peers."""
+
+    def __init__(
+        self, world: World, owner: MeshOwner, hello: Hello, addresses: dict[NodeId, tuple[str, int]], log: Callable[..., Any]
+    ) -> None:
+        self.world, self.owner, self.hello, self._log = world, owner, hello, log
+        self.closing = False
+        self.inbound: dict[_Inbound, None] = {}
+        self.receiving: dict[NodeId, _Inbound] = {}
+        self.links = {node: Link(self, node, address) for node, address in addresses.items() if node != hello.node}
+        self._server: Server | None = None
+        self._posted: dict[NodeId, None] = {}
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen and begin to dial. OSError: the port is taken."""
+        self._server = await self.world.network.listen(host, port, lambda: _Inbound(self))
+        for link in self.links.values():
+            self.world.spawner.spawn(link.keep_dialling(), f"dial-{link.node}")
+
+    def become(self, hello: Hello) -> None:
+        """This node's identity has changed: tell everyone."""
+        self.hello = hello
+        for link in self.links.values():
+            link.say_hello()
+
+    def post(self, node: NodeId, buffers: list[Buffer]) -> None:
+        link = self.links.get(node)
+        if link is not None:
+            link.post(buffers)
+            self._posted[node] = None
+
+    def flush(self) -> None:
+        for node in self._posted:
+            self.links[node].flush()
+        self._posted.clear()
+
+    def is_up(self, node: NodeId) -> bool:
+        """Both directions stand."""
+        return node in self.receiving and self.links[node].transport is not None
+
+    def check_hello(self, hello: Hello) -> None:
+        mine = self.hello
+        if hello.protocol != PROTOCOL:
+            raise PeerError(f"node {hello.node} speaks peer protocol {hello.protocol}, this node {PROTOCOL}: run one version")
+        if hello.cell != mine.cell:
+            raise PeerError(f"node {hello.node} is of cell {hello.cell!r}, this node of {mine.cell!r}: check its configuration")
+        if hello.node not in self.links:
+            raise PeerError(f"node {hello.node} is not in this node's configuration: add it to voters or learners")
+        if hello.voters != mine.voters:
+            raise PeerError(f"node {hello.node} has voters {hello.voters}, this node {mine.voters}: configure all nodes alike")
+        if hello.standing not in tuple(Standing):
+            raise PeerError(f"node {hello.node} has unknown standing {hello.standing}")
+
+    def note_bad_peer(self, hello: Hello | None, error: PeerError) -> None:
+        self._log("peer refused", peer=hello.node if hello else 0, why=str(error))
+
+    def lost(self, node: NodeId) -> None:
+        if not self.closing:
+            self.owner.peer_lost(node)
+
+    def close(self) -> None:
+        self.closing = True
+        if self._server is not None:
+            self._server.close()
+        for inbound in list(self.inbound):
+            inbound.abort()
+        for link in self.links.values():
+            if link.transport is not None:
+                link.flush()
+                link.transport.close()
