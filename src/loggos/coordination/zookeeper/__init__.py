@@ -1,0 +1,1 @@
+"""The ZooKeeper wire protocol: codec (pure), and the front door that serves it."""
