@@ -26,6 +26,10 @@ SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
 SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20  # a snapshot is made after the journal grew by this much (or by the last snapshot's size)
 SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
 SNAPSHOTS_KEPT: Final = 2
+SNAPSHOT_FRAME_BYTES_MAX: Final = 16 << 20  # one chunk of a snapshot: checked before it is allocated
+SNAPSHOT_SYNC_BYTES: Final = 8 << 20  # a snapshot in the making is synced after this much, so that the last sync is short
+JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn write touches no sector of an earlier batch
+JOURNAL_FILL_BYTES: Final = 1 << 20  # zeros written at a time when a segment is preallocated: the disk is shared with the hot path
 DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for this long gives up leadership (rule 10)
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
 DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
@@ -51,3 +55,12 @@ CHILDREN_BYTES_MAX: Final = JUTE_FRAME_BYTES_MAX  # a listing that would not fit
 EPHEMERALS_PER_SESSION_MAX: Final = 50_000  # bounds the apply of one session's end (rule 16)
 AUTH_IDS_PER_CONNECTION_MAX: Final = 64
 WATCHES_PER_CONNECTION_MAX: Final = 200_000
+
+# --- benchmarks ----------------------------------------------------------------------------------------------------------
+BENCH_START_DEADLINE_S: Final = 60.0  # a cluster that does not serve by then has failed; JVMs on a loaded machine need 10 s
+BENCH_STOP_DEADLINE_S: Final = 10.0  # after SIGTERM, before SIGKILL
+BENCH_REPLY_DEADLINE_S: Final = 20.0  # a load without any reply for this long has failed; longer than any fail-over
+BENCH_POLL_S: Final = 0.02  # how often a starting or recovering node is asked; small against what is measured, cheap on 2 cores
+
+# --- client --------------------------------------------------------------------------------------------------------------
+LOCKS_ABANDONED_MAX: Final = 10_000  # places in lock queues given up while disconnected, to be removed on return; about 200 bytes each
