@@ -26,6 +26,8 @@ SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
 SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20  # a snapshot is made after the journal grew by this much (or by the last snapshot's size)
 SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
 SNAPSHOTS_KEPT: Final = 2
+SNAPSHOT_CHUNKS_AHEAD: Final = 16  # chunks sent and not yet stored by the receiver: about 4 MB
+SNAPSHOT_TRANSFER_STALL_MS: Final = 10_000  # a receiver that stores nothing for this long is given up; it asks again
 SNAPSHOT_FRAME_BYTES_MAX: Final = 16 << 20  # one chunk of a snapshot: checked before it is allocated
 SNAPSHOT_SYNC_BYTES: Final = 8 << 20  # a snapshot in the making is synced after this much, so that the last sync is short
 JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn write touches no sector of an earlier batch
@@ -64,3 +66,17 @@ BENCH_POLL_S: Final = 0.02  # how often a starting or recovering node is asked; 
 
 # --- client --------------------------------------------------------------------------------------------------------------
 LOCKS_ABANDONED_MAX: Final = 10_000  # places in lock queues given up while disconnected, to be removed on return; about 200 bytes each
+ACL_TABLE_MAX: Final = 4_096  # distinct access control lists shared between znodes; a cache, emptied when full
+SNAPSHOT_SLICE_ITEMS: Final = 2_000  # items one snapshot slice looks at: about 2 ms, also where they take few bytes
+CONNECT_FRAME_BYTES_MAX: Final = 1_024  # the first frame of a connection: 44 or 45 bytes from every known client
+CONNECTIONS_PER_ADDRESS_MAX: Final = 10_000  # half of all, so that one address cannot take every connection
+CLIENT_PIPELINE_BYTES_MAX: Final = 4 << 20  # unanswered request bytes held for one connection; beyond it the door stops reading
+CLIENT_OUTPUT_PAUSE_BYTES: Final = 1 << 20  # unread replies of one client after which the door stops reading from it
+REQUESTS_PER_COMMAND_MAX: Final = 1_000  # requests in one run: bounds one apply to about 5 ms (rule 16)
+SESSION_BUCKET_MS: Final = 100  # deadlines of sessions are rounded up to this, so that a tick costs nothing per session
+SESSIONS_EXPIRED_PER_COMMAND_MAX: Final = 64  # bounds the apply of one EXPIRE (rule 16)
+SESSIONS_EXPIRED_PER_TICK_MAX: Final = 256  # and what one tick proposes: 5,000 sessions a second
+EXPIRE_RETRY_MS: Final = 2_000  # a proposed expiry that was not seen applied by then is proposed again
+LOOP_STALL_MS: Final = 500  # a tick later than this is a stall of this process: it is not counted against any session
+LEADERLESS_CLOSE_MS: Final = 2_000  # without a known leader for this long clients are sent away: half of the shortest session
+TOUCHES_PER_NOTE_MAX: Final = 8_192  # session ids in one note to the leader: 64 KB

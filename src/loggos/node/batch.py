@@ -3,9 +3,9 @@
     batch   version u8 = 1, wall_ms i64, cell_ms i64, then runs to the end
     run     machine u8, origin node u8, epoch u16, length u32, command (length bytes)
 
-`origin` and `epoch` let the node that proposed a run recognise it when it is applied. `epoch` is that node's count of interruptions
-(rule 12), so a run that its proposer has given up is told from one it waits for. A Forward to the leader carries runs in the same
-form, so the leader joins bytes and looks at nothing. Pure.
+`origin` and `epoch` let the node that proposed a run recognise it when it is applied. `epoch` is that node's count of
+interruptions (rule 12), so a run that its proposer has given up is told from one it waits for. A Forward to the
+leader carries runs in the same form, so the leader joins bytes and looks at nothing. Pure.
 """
 
 from __future__ import annotations

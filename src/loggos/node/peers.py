@@ -1,8 +1,8 @@
 """The mesh: one dialled connection to each peer for sending, one accepted from each for receiving.
 
-Sending is gathered per loop turn (`post`, then `flush`) and never waits: what a slow or lost peer cannot take is dropped, for
-consensus sends again what matters. A connection begins with the dialler's hello; both ends check cell and version. It must not know what
-frames mean beyond hello.
+Sending is gathered per loop turn (`post`, then `flush`) and never waits: what a slow or lost peer cannot take is
+dropped, for consensus sends again what matters. A connection begins with the dialler's hello; both ends check cell
+and version. It must not know what frames mean beyond hello.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Link:
         self.dropped = 0
         self.closed_event = asyncio.Event()
 
+    def takes(self) -> bool:
+        return self.transport is not None and self.transport.get_write_buffer_size() <= PEER_QUEUE_BYTES_MAX
+
     def post(self, buffers: list[Buffer]) -> None:
-        if self.transport is None:
+        if self.takes():
+            self._outgoing.extend(buffers)
+        else:
             self.dropped += 1
-            return
-        if self.transport.get_write_buffer_size() > PEER_QUEUE_BYTES_MAX:
-            self.dropped += 1
-            return
-        self._outgoing.extend(buffers)
 
     def flush(self) -> None:
         if self._outgoing and self.transport is not None:
@@ -207,6 +207,11 @@ class Mesh:
         for node in self._posted:
             self.links[node].flush()
         self._posted.clear()
+
+    def takes(self, node: NodeId) -> bool:
+        """Would bytes posted to this peer now be sent rather than dropped?"""
+        link = self.links.get(node)
+        return link is not None and link.takes()
 
     def is_up(self, node: NodeId) -> bool:
         """Both directions stand."""

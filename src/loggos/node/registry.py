@@ -1,8 +1,9 @@
-"""The machines of a node, fed by the log batch by batch: each command to its machine, each outcome to that machine's follower.
+"""The machines of a node, fed by the log batch by batch: each command to its machine, each outcome to that machine's
+follower.
 
-It assigns indices (rule 9), keeps the log's clocks as applied, hands the events of one machine to the others at the same index
-(rule 17) and keeps the rolling digest over entries and results (rule 18). It must not know how entries came to be chosen, nor what
-commands mean.
+It assigns indices (rule 9), keeps the log's clocks as applied, hands the events of one machine to the others at the
+same index (rule 17) and keeps the rolling digest over entries and results (rule 18). It must not know how entries
+came to be chosen, nor what commands mean.
 """
 
 from __future__ import annotations

@@ -1,0 +1,387 @@
+"""The replica: the only place that runs the Ready loop. It implements the Log port for this node's services.
+
+A turn of the loop: hand what services proposed to the engine (leader) or forward it (follower), then carry out every
+Ready: send, persist, apply, answer barriers. Everything that arrives only schedules a turn, so work is per turn, not
+per message. It must not know what a command means, nor how bytes reach a peer or a disk.
+
+Rules it keeps: 2 and 7 (persister.py), 8 (barriers.py), 10 (step down when the disk hangs), 12 (outbox.py), 14
+(stamps), 18 (digests.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from loggos.base.errors import InternalError
+from loggos.base.ids import NO_NODE, Incarnation, Index, NodeId, Slot, Stamps
+from loggos.base.limits import (
+    BARRIER_TIMEOUT_MS,
+    BATCH_BYTES_MAX,
+    DISK_ANSWER_TIMEOUT_MS,
+    DISK_HANG_STOP_MS,
+    LOG_TAIL_BYTES,
+    TICK_MS,
+)
+from loggos.base.ports import Follower, World
+from loggos.consensus.codec import decode_message, encode_message
+from loggos.consensus.types import Entry, Kind, Ready, Role, Status
+from loggos.node.barriers import Barriers
+from loggos.node.batch import encode_batch, runs_are_whole
+from loggos.node.digests import DIGEST_EVERY, Digests, Verdict
+from loggos.node.metrics import Metrics
+from loggos.node.outbox import Outbox
+from loggos.node.peers import Mesh
+from loggos.node.persister import Persister
+from loggos.node.registry import Registry
+from loggos.node.tail import LogTail
+from loggos.node.transfer import SnapshotKeeper
+from loggos.node.wire import DIGEST, EPOCH, Hello, Standing, Type, frame
+from loggos.storage.journal import Journal
+from loggos.storage.snapshots import SnapshotStore
+
+Logger = Callable[..., None]
+
+
+class Engine(Protocol):
+    """The consensus seam as the replica drives it (loggos/consensus/__init__.py)."""
+
+    def step(self, sender: NodeId, incarnation: Incarnation, message: Any) -> None: ...
+    def tick(self, now_ms: int) -> None: ...
+    def peer_lost(self, node: NodeId) -> None: ...
+    def propose(self, payload: bytes, kind: Kind = ...) -> bool: ...
+    def can_propose(self) -> bool: ...
+    def read_barrier(self, context: int) -> None: ...
+    def admit(self, node: NodeId, incarnation: Incarnation) -> None: ...
+    def ready(self) -> Ready | None: ...
+    def persisted(self, number: int) -> None: ...
+    def applied(self, slot: Slot) -> None: ...
+    def compact(self, slot: Slot) -> None: ...
+    def snapshot_installed(self, slot: Slot, membership: Any, origin_applied: Any) -> None: ...
+    def snapshot_sent(self, node: NodeId, slot: Slot, ok: bool) -> None: ...
+    def step_down(self, why: str) -> None: ...
+    def status(self) -> Status: ...
+    @property
+    def membership(self) -> Any: ...
+    @property
+    def origin_applied(self) -> Any: ...
+
+
+class Replica:
+    """Runs one member of the cell. `fatal(error)` is told once if this node can no longer be trusted."""
+
+    def __init__(
+        self,
+        world: World,
+        node: NodeId,
+        engine: Engine,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        mesh: Mesh,
+        make_registry: Callable[[Callable[[NodeId, int], bool]], Registry],
+        metrics: Metrics,
+        log: Logger,
+        fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.world, self.node, self.engine, self.mesh, self.metrics, self.log = world, node, engine, mesh, metrics, log
+        self._fatal = fatal
+        self._loop = world.loop
+        self.outbox = Outbox(node, world.entropy.below(1 << 16))
+        self.registry = make_registry(self.outbox.is_mine)
+        self.persister = Persister(journal, self, world.clock, world.loop)
+        self.barriers = Barriers(BARRIER_TIMEOUT_MS / 1000)
+        self.digests = Digests(node, len(engine.membership.voters))
+        self.tail = LogTail(LOG_TAIL_BYTES)
+        self.keeper = SnapshotKeeper(self, journal, snapshots)
+        self._status = engine.status()
+        self._leader_told = NO_NODE
+        self._ticking = False
+        self._turn_scheduled = False
+        self._in_turn = False
+        self.stopped = False
+        self._term_cell_ms = 0  # the cell's clock when this node's term as leader began
+        self._term_began = 0.0
+        self.writes_stopped = ""
+        self._handlers: dict[Type, Callable[[NodeId, Incarnation, bytes], None]] = {
+            Type.MESSAGE: self._on_message,
+            Type.FORWARD: self._on_forward,
+            Type.REFUSED: self._on_refused,
+            Type.NOTE: self._on_note,
+            Type.DIGEST: self._on_digest,
+            Type.SNAPSHOT_BEGIN: self.keeper.on_begin,
+            Type.SNAPSHOT_CHUNK: self.keeper.on_chunk,
+            Type.SNAPSHOT_END: self.keeper.on_end,
+            Type.SNAPSHOT_ACK: self.keeper.on_ack,
+        }
+
+    # --- life ----------------------------------------------------------------------------------------------------------------
+
+    def start(self, *, campaign: bool) -> None:
+        """Begin. Without `campaign` time does not pass for the engine until a peer's message arrives or
+        `allow_campaign` is called."""
+        self._ticking = campaign
+        self.schedule()
+        self._loop.call_later(TICK_MS / 1000, self._tick)
+
+    def allow_campaign(self) -> None:
+        self._ticking = True
+
+    def stop(self) -> None:
+        """Leave at once: no more turns. What was acknowledged is durable."""
+        self.stopped = True
+        self.barriers.fail_all()
+        self.keeper.stop()
+
+    def resign(self, why: str) -> None:
+        """Give up leadership before a planned stop, so that the others need not wait."""
+        self.engine.step_down(why)
+        self.schedule()
+
+    def fatal(self, error: BaseException) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.log("node stops", error=f"{type(error).__name__}: {error}")
+            self._fatal(error)
+
+    def _tick(self) -> None:
+        if self.stopped:
+            return
+        self._loop.call_later(TICK_MS / 1000, self._tick)
+        now = self.world.clock.monotonic()
+        if not self._disk_hangs() and self._ticking:
+            self.engine.tick(int(now * 1000))
+        self.barriers.expire(now)
+        self.keeper.tick()
+        self._turn()
+
+    def _disk_hangs(self) -> bool:
+        """Rule 10: a leader whose disk does not answer gives up; a node whose disk never answers stops."""
+        busy_ms = self.persister.busy_seconds() * 1000
+        if busy_ms < DISK_ANSWER_TIMEOUT_MS:
+            return False
+        if busy_ms > DISK_HANG_STOP_MS:
+            self.fatal(InternalError(f"the disk has not answered for {busy_ms / 1000:.0f} s: check it, then restart this node"))
+        elif self._status.role in (Role.LEADER, Role.CANDIDATE):
+            self.log("steps down", why="the disk does not answer", busy_ms=int(busy_ms))
+            self.metrics.count("step_downs_by_disk")
+            self.engine.step_down("the disk does not answer")
+        return True
+
+    # --- the Log port --------------------------------------------------------------------------------------------------------
+
+    def propose(self, machine: int, command: bytes) -> None:
+        self.outbox.put(machine, command)
+        self.schedule()
+
+    def follow(self, machine: int, follower: Follower) -> None:
+        self.registry.follow(machine, follower)
+
+    def tell(self, node: NodeId, machine: int, note: bytes) -> None:
+        if node == self.node:
+            self.registry.followers[machine].peer_note(self.node, note)
+        else:
+            self.mesh.post(node, frame(Type.NOTE, bytes((machine,)), note))
+            self.schedule()
+
+    def read_barrier(self, done: Callable[[Index | None], None]) -> None:
+        self.barriers.add(done, self.world.clock.monotonic())
+        self.schedule()
+
+    @property
+    def index(self) -> Index:
+        return self.registry.index
+
+    @property
+    def leader(self) -> NodeId:
+        """Who leads and takes proposals; 0 while nobody known does."""
+        status = self._status
+        if status.leader == self.node and not status.settled:
+            return NO_NODE
+        return status.leader
+
+    @property
+    def cell_ms(self) -> int:
+        if self._status.settled:
+            return self._term_cell_ms + int((self.world.clock.monotonic() - self._term_began) * 1000)
+        return self.registry.stamps.cell_ms
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    # --- from peers ----------------------------------------------------------------------------------------------------------
+
+    def peer_frame(self, node: NodeId, incarnation: Incarnation, kind: Type, body: bytes) -> None:
+        if self.stopped:
+            return
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(node, incarnation, body)
+            self.schedule()
+
+    def peer_hello(self, node: NodeId, hello: Hello) -> None:
+        if self.stopped:
+            return
+        if hello.standing != Standing.EMPTY:
+            self.engine.admit(node, Incarnation(hello.incarnation))
+        self.schedule()
+
+    def peer_lost(self, node: NodeId) -> None:
+        if self.stopped:
+            return
+        if node == self._status.leader:
+            self._interrupt()
+        self.engine.peer_lost(node)
+        self.keeper.peer_lost(node)
+        self.schedule()
+
+    def _on_message(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        self._ticking = True
+        self.engine.step(node, incarnation, decode_message(body))
+
+    def _on_forward(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        runs = body[EPOCH.size :]
+        if self._status.role is not Role.LEADER or self.writes_stopped or not self._takes(runs):
+            self.mesh.post(node, frame(Type.REFUSED, body[: EPOCH.size]))
+
+    def _takes(self, runs: bytes) -> bool:
+        return runs_are_whole(runs, self.registry.machines) and self.outbox.put_forwarded(runs)
+
+    def _on_refused(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        if len(body) == EPOCH.size and EPOCH.unpack(body)[0] == self.outbox.epoch:
+            self._interrupt()
+
+    def _on_note(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        follower = self.registry.followers.get(body[0]) if body else None
+        if follower is not None:
+            follower.peer_note(node, body[1:])
+
+    def _on_digest(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        if len(body) == DIGEST.size:
+            slot, digest = DIGEST.unpack(body)
+            self._judge(Slot(slot), node, digest)
+
+    # --- the turn ------------------------------------------------------------------------------------------------------------
+
+    def schedule(self) -> None:
+        if not self._turn_scheduled and not self.stopped:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        if self.stopped:
+            return
+        started = self.world.clock.monotonic()
+        try:
+            self._submit()
+            while (ready := self.engine.ready()) is not None:
+                self._carry_out(ready)
+            self.mesh.flush()
+        except Exception as error:  # supervision: a turn that fails leaves this node's state unknown
+            self.fatal(error)
+        self.metrics.loop_turn.observe(self.world.clock.monotonic() - started)
+
+    def _submit(self) -> None:
+        """Queued runs and barriers to the engine, or to the leader."""
+        leader = self.leader
+        if leader == NO_NODE:
+            return
+        if self.barriers.has_waiting:
+            self.engine.read_barrier(self.barriers.start(self.world.clock.monotonic()))
+        if not self.outbox.queue or self.writes_stopped:
+            return
+        if leader == self.node:
+            while self.outbox.queue and self.engine.can_propose():
+                taken = self.engine.propose(encode_batch(self._stamp(), self.outbox.take(BATCH_BYTES_MAX)))
+                assert taken, "the engine refused what it said it would take"
+        elif self.mesh.takes(leader):
+            while self.outbox.queue:
+                runs = self.outbox.take(BATCH_BYTES_MAX)
+                self.mesh.post(leader, frame(Type.FORWARD, EPOCH.pack(self.outbox.epoch), *runs))
+
+    def _stamp(self) -> Stamps:
+        """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time."""
+        return Stamps(self.world.clock.wall_ms(), self.cell_ms)
+
+    def _carry_out(self, ready: Ready) -> None:
+        for to, message in ready.messages:
+            self.mesh.post(to, frame(Type.MESSAGE, encode_message(message)))
+        self.mesh.flush()
+        self.persister.add(ready)
+        self.persister.pump()
+        if ready.status is not None:
+            self._status_changed(ready.status)
+        if ready.committed:
+            self._apply(ready.committed)
+        for context, slot in ready.reads:
+            self.barriers.granted(context, slot)
+        self.barriers.met(self.registry.slot, self.registry.index)
+        for node in ready.send_snapshot:
+            self.keeper.send(node)
+
+    def ready_durable(self, ready: Ready) -> None:
+        self.engine.persisted(ready.number)
+        for to, message in ready.messages_after:
+            self.mesh.post(to, frame(Type.MESSAGE, encode_message(message)))
+
+    def durable_done(self) -> None:
+        """A batch's Readys are all released: let the engine go on, in the same turn if there is none running."""
+        self.mesh.flush()
+        self.schedule()
+
+    def _apply(self, committed: tuple[Entry, ...]) -> None:
+        registry = self.registry
+        for entry in committed:
+            if entry.slot <= registry.slot:
+                continue  # a snapshot that was installed meanwhile covers it
+            registry.apply(entry.slot, entry.payload if entry.kind is Kind.DATA else b"")
+            self.tail.applied(entry.slot, len(entry.payload))
+            if entry.slot % DIGEST_EVERY == 0:
+                self._tell_digest(entry.slot)
+        self.engine.applied(registry.slot)
+        compactable = self.tail.compactable()
+        if compactable:
+            self.engine.compact(compactable)
+
+    # --- leadership ----------------------------------------------------------------------------------------------------------
+
+    def _status_changed(self, new: Status) -> None:
+        old = self._status
+        if new.settled and not old.settled:
+            self._begin_term()
+        self._status = new
+        if (old.leader, old.ballot) != (new.leader, new.ballot):
+            self._interrupt()
+            self.log("leader", leader=new.leader, ballot=new.ballot, role=new.role.name.lower())
+        if self.leader != self._leader_told:
+            self._leader_told = self.leader
+            self.metrics.count("leader_changes")
+            for follower in self.registry.followers.values():
+                follower.leader_changed(self._leader_told, self._leader_told == self.node)
+
+    def _begin_term(self) -> None:
+        self._term_cell_ms = self.registry.stamps.cell_ms
+        self._term_began = self.world.clock.monotonic()
+
+    def _interrupt(self) -> None:
+        if self.outbox.interrupt():
+            self.metrics.count("interruptions")
+            for follower in self.registry.followers.values():
+                follower.interrupted()
+
+    # --- agreement -----------------------------------------------------------------------------------------------------------
+
+    def _tell_digest(self, slot: Slot) -> None:
+        digest = self.registry.rolling_digest
+        for node in self.mesh.links:
+            self.mesh.post(node, frame(Type.DIGEST, DIGEST.pack(slot, digest)))
+        self._judge(slot, self.node, digest)
+
+    def _judge(self, slot: Slot, node: NodeId, digest: int) -> None:
+        verdict = self.digests.hear(slot, node, digest)
+        if verdict is Verdict.WE_DIFFER:
+            self.fatal(InternalError(f"this node's state at slot {slot} differs from the majority's: set its data aside and restart it"))
+        elif verdict is Verdict.SPLIT and not self.writes_stopped:
+            self.writes_stopped = f"no two nodes agree on the state at slot {slot}"
+            self.log("writes stop", why=self.writes_stopped)

@@ -1,0 +1,287 @@
+"""Snapshots of one node: made when the journal has grown, sent to peers that lag beyond the log, received and
+installed.
+
+A snapshot file's chunks are the registry's; its meta is JSON (slot, index, membership and origin of consensus).
+Transfer: BEGIN, CHUNKs with at most SNAPSHOT_CHUNKS_AHEAD unacknowledged, END; the last ACK says that it is
+installed. A transfer that breaks leaves nothing behind. Everything runs in tasks beside the log; only taking the
+first slice and installing happen in one loop turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loggos.base.errors import OutOfSpaceError, PeerError
+from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
+from loggos.base.limits import (
+    PEER_FRAME_BYTES_MAX,
+    SNAPSHOT_CHUNKS_AHEAD,
+    SNAPSHOT_JOURNAL_BYTES,
+    SNAPSHOT_TRANSFER_STALL_MS,
+)
+from loggos.consensus.codec import decode_membership, encode_membership
+from loggos.consensus.types import Membership
+from loggos.node.wire import CHUNK, SLOT, Type, frame
+from loggos.storage.journal import Journal
+from loggos.storage.snapshots import SnapshotStore, SnapshotWriter
+
+if TYPE_CHECKING:
+    from loggos.node.replica import Replica
+
+
+class SnapshotMeta(msgspec.Struct, frozen=True):
+    """What consensus must know of a snapshot."""
+
+    slot: int
+    index: int
+    origin_applied: int
+    membership: str  # base64 of the consensus codec's bytes
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    def decode_membership(self) -> Membership:
+        return decode_membership(base64.b64decode(self.membership))
+
+
+def decode_meta(data: bytes) -> SnapshotMeta:
+    try:
+        return msgspec.json.decode(data, type=SnapshotMeta)
+    except msgspec.MsgspecError as error:
+        raise PeerError(f"a snapshot's meta cannot be read: {error}") from None
+
+
+class _Sending:
+    def __init__(self) -> None:
+        self.acknowledged = 0
+        self.moved = asyncio.Event()
+        self.broken = False
+
+
+class _Receiving:
+    def __init__(self, sender: NodeId, slot: Slot, meta: bytes) -> None:
+        self.sender, self.slot, self.meta = sender, slot, meta
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.taken = 0
+        self.broken = False
+
+
+class SnapshotKeeper:
+    """One per replica."""
+
+    def __init__(self, replica: Replica, journal: Journal, store: SnapshotStore) -> None:
+        self._replica, self._journal, self._store = replica, journal, store
+        self._making: asyncio.Task[None] | None = None
+        self._mark = journal.bytes_written
+        self._last_bytes = 0
+        self._sending: dict[NodeId, _Sending] = {}
+        self._receiving: _Receiving | None = None
+        self._stopped = False
+
+    def tick(self) -> None:
+        grown = self._journal.bytes_written - self._mark
+        if grown > max(SNAPSHOT_JOURNAL_BYTES, self._last_bytes) and self._making is None:
+            self._spawn_make()
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def peer_lost(self, node: NodeId) -> None:
+        sending = self._sending.get(node)
+        if sending is not None:
+            sending.broken = True
+            sending.moved.set()
+        if self._receiving is not None and self._receiving.sender == node:
+            self._drop_receiving()
+
+    # --- making --------------------------------------------------------------------------------------------------------------
+
+    def _spawn_make(self) -> asyncio.Task[None]:
+        if self._making is None:
+            self._making = self._replica.world.spawner.spawn(self._make(), "snapshot")
+        return self._making
+
+    async def _make(self) -> None:
+        try:
+            await self._write_snapshot()
+        except OutOfSpaceError as error:
+            self._replica.log("no snapshot", why=str(error))
+        finally:
+            self._mark = self._journal.bytes_written
+            self._making = None
+
+    async def _write_snapshot(self) -> None:
+        registry, engine = self._replica.registry, self._replica.engine
+        chunks = registry.snapshot()
+        head = next(chunks)  # the state is fixed here, with what consensus knew at the same slot
+        slot = registry.slot
+        membership = base64.b64encode(encode_membership(engine.membership)).decode()
+        meta = SnapshotMeta(slot, registry.index, engine.origin_applied, membership)
+        writer = await self._store.begin(slot)
+        written = len(head)
+        await writer.add(head)
+        for chunk in chunks:
+            await writer.add(chunk)
+            written += len(chunk)
+        await writer.commit(meta.encode())
+        self._last_bytes = written
+        self._replica.metrics.count("snapshots_made")
+        self._replica.log("snapshot", slot=slot, bytes=written)
+        await self._forget_journal()
+
+    async def _forget_journal(self) -> None:
+        """The journal from the older kept snapshot on stays, so that either can be started from."""
+        oldest = self._store.oldest_slot()
+        if oldest is not None:
+            await self._journal.remove_before(oldest)
+
+    # --- sending -------------------------------------------------------------------------------------------------------------
+
+    def send(self, node: NodeId) -> None:
+        if node not in self._sending and not self._stopped:
+            self._sending[node] = _Sending()
+            self._replica.world.spawner.spawn(self._send(node, self._sending[node]), f"send-snapshot-{node}")
+
+    async def _send(self, node: NodeId, sending: _Sending) -> None:
+        slot, ok = Slot(0), False
+        try:
+            slot = await self._fresh_slot()
+            self._replica.tail.pin(slot)
+            ok = await self._stream(node, sending)
+        finally:
+            del self._sending[node]
+            if not self._sending:
+                self._replica.tail.pin(None)
+            if not self._stopped:
+                self._replica.log("snapshot sent" if ok else "snapshot not sent", peer=node, slot=slot)
+                self._replica.engine.snapshot_sent(node, slot, ok)
+                self._replica.schedule()
+
+    async def _fresh_slot(self) -> Slot:
+        """The newest snapshot's slot, after making one if the log in memory no longer joins on to it."""
+        reader = await self._store.latest()
+        first = self._replica.engine.status().first
+        if reader is None or decode_meta(reader.meta).slot + 1 < first:
+            await self._spawn_make()
+            reader = await self._store.latest()
+        return Slot(decode_meta(reader.meta).slot) if reader is not None else Slot(0)
+
+    async def _stream(self, node: NodeId, sending: _Sending) -> bool:
+        reader = await self._store.latest()
+        if reader is None:
+            return False
+        slot, mesh = Slot(decode_meta(reader.meta).slot), self._replica.mesh
+        mesh.post(node, frame(Type.SNAPSHOT_BEGIN, SLOT.pack(slot), reader.meta))
+        number = 0
+        async for chunk in reader.chunks():
+            if len(chunk) + 64 > PEER_FRAME_BYTES_MAX or not await self._room(node, sending, number):
+                return False
+            mesh.post(node, frame(Type.SNAPSHOT_CHUNK, CHUNK.pack(slot, number), chunk))
+            mesh.flush()
+            number += 1
+        mesh.post(node, frame(Type.SNAPSHOT_END, CHUNK.pack(slot, number)))
+        mesh.flush()
+        return await self._moved(sending, number + 1)
+
+    async def _room(self, node: NodeId, sending: _Sending, number: int) -> bool:
+        if not await self._moved(sending, number - SNAPSHOT_CHUNKS_AHEAD):
+            return False
+        return await self._replica.mesh.links[node].drained()
+
+    async def _moved(self, sending: _Sending, wanted: int) -> bool:
+        """Wait until the peer has acknowledged `wanted` chunks; False when it breaks or stalls."""
+        while sending.acknowledged < wanted and not sending.broken and not self._stopped:
+            sending.moved.clear()
+            try:
+                await asyncio.wait_for(sending.moved.wait(), SNAPSHOT_TRANSFER_STALL_MS / 1000)
+            except TimeoutError:
+                return False
+        return not sending.broken and not self._stopped
+
+    def on_ack(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        sending = self._sending.get(node)
+        if sending is not None and len(body) == CHUNK.size:
+            sending.acknowledged = max(sending.acknowledged, CHUNK.unpack(body)[1])
+            sending.moved.set()
+
+    # --- receiving -----------------------------------------------------------------------------------------------------------
+
+    def on_begin(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        (slot,) = SLOT.unpack_from(body)
+        if self._receiving is not None:
+            if self._receiving.sender != node:
+                return
+            self._drop_receiving()
+        self._receiving = _Receiving(node, Slot(slot), body[SLOT.size :])
+        self._replica.world.spawner.spawn(self._receive(self._receiving), f"receive-snapshot-{slot}")
+
+    def on_chunk(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        receiving = self._receiving
+        slot, number = CHUNK.unpack_from(body)
+        if receiving is None or receiving.sender != node or receiving.slot != slot:
+            return
+        if number != receiving.taken or receiving.queue.qsize() > 2 * SNAPSHOT_CHUNKS_AHEAD:
+            self._drop_receiving()
+            return
+        receiving.taken += 1
+        receiving.queue.put_nowait(body[CHUNK.size :])
+
+    def on_end(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
+        receiving = self._receiving
+        slot, count = CHUNK.unpack_from(body)
+        if receiving is not None and receiving.sender == node and receiving.slot == slot:
+            if count != receiving.taken:
+                self._drop_receiving()
+            else:
+                receiving.queue.put_nowait(None)
+
+    def _drop_receiving(self) -> None:
+        receiving, self._receiving = self._receiving, None
+        if receiving is not None:
+            receiving.broken = True
+            receiving.queue.put_nowait(None)
+
+    async def _receive(self, receiving: _Receiving) -> None:
+        writer = await self._store.begin(receiving.slot)
+        stored = await self._store_chunks(receiving, writer)
+        if not stored or self._stopped:
+            await writer.abort()
+            return
+        await writer.commit(receiving.meta)
+        await self._install()
+        self._acknowledge(receiving, receiving.taken + 1)
+        if self._receiving is receiving:
+            self._receiving = None
+
+    async def _store_chunks(self, receiving: _Receiving, writer: SnapshotWriter) -> bool:
+        done = 0
+        while (chunk := await receiving.queue.get()) is not None:
+            await writer.add(chunk)
+            done += 1
+            self._acknowledge(receiving, done)
+        return not receiving.broken
+
+    def _acknowledge(self, receiving: _Receiving, taken: int) -> None:
+        self._replica.mesh.post(receiving.sender, frame(Type.SNAPSHOT_ACK, CHUNK.pack(receiving.slot, taken)))
+        self._replica.mesh.flush()
+
+    async def _install(self) -> None:
+        """The newest stored snapshot becomes this node's state, unless the log has brought it further already."""
+        reader = await self._store.latest()
+        if reader is None:
+            return
+        meta = decode_meta(reader.meta)
+        chunks = [chunk async for chunk in reader.chunks()]
+        replica = self._replica
+        if self._stopped or replica.registry.slot >= meta.slot:
+            return
+        replica.registry.restore(chunks)
+        replica.tail.reset()
+        replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), Ballot(meta.origin_applied))
+        replica.metrics.count("snapshots_installed")
+        replica.log("snapshot installed", slot=meta.slot, index=meta.index)
+        replica.schedule()
