@@ -20,6 +20,11 @@ COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run hea
 MESSAGE_ENTRIES_BYTES_MAX: Final = 4 << 20  # entries in one peer message
 LOG_TAIL_BYTES: Final = 8 << 20  # applied entries kept in memory for followers that lag a little
 LOG_TAIL_PINNED_BYTES_MAX: Final = 256 << 20  # the same while a snapshot travels; beyond it the transfer starts again
+ELECTION_STAGGER_MS: Final = 20  # a lost connection starts elections in voter order, this far apart: duels are rare and fail-over stays quick
+CANDIDATE_GRACE_MS: Final = 100  # a voter that has just promised grants nobody else a pre-vote for this long
+SNAPSHOT_WAIT_MS: Final = 2_000  # a node that was offered a snapshot asks for entries again after this long
+READ_ROUNDS_MAX: Final = 8  # read barrier rounds on their way at once; later barriers share the next one
+READ_WAITING_MAX: Final = 4_096  # barriers of one node that wait for a round, and asks a leader holds; beyond it they are refused
 
 # --- storage -------------------------------------------------------------------------------------------------------------
 SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
@@ -33,6 +38,7 @@ SNAPSHOT_SYNC_BYTES: Final = 8 << 20  # a snapshot in the making is synced after
 JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn write touches no sector of an earlier batch
 JOURNAL_FILL_BYTES: Final = 1 << 20  # zeros written at a time when a segment is preallocated: the disk is shared with the hot path
 DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for this long gives up leadership (rule 10)
+DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
 DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
 
@@ -42,6 +48,7 @@ PEER_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one peer; beyond it me
 PEER_RECONNECT_MS: Final = 50
 PROPOSALS_BYTES_MAX: Final = 16 << 20  # commands waiting for a leader or a slot on one node; beyond it doors stop reading
 TICK_MS: Final = 10  # the replica's timer
+FIRST_START_LOG_MS: Final = 2_000  # how often a node that waits for the other founding voters says so
 BARRIER_TIMEOUT_MS: Final = 5_000
 
 # --- coordination and its front door -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from loggos.base.errors import InternalError
+from loggos.base.errors import InternalError, OutOfSpaceError
 from loggos.base.ids import NO_NODE, Incarnation, Index, NodeId, Slot, Stamps
 from loggos.base.limits import (
     BARRIER_TIMEOUT_MS,
@@ -88,7 +88,7 @@ class Replica:
         self._loop = world.loop
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
-        self.persister = Persister(journal, self, world.clock, world.loop)
+        self.persister = Persister(journal, self, world.clock)
         self.barriers = Barriers(BARRIER_TIMEOUT_MS / 1000)
         self.digests = Digests(node, len(engine.membership.voters))
         self.tail = LogTail(LOG_TAIL_BYTES)
@@ -120,6 +120,7 @@ class Replica:
         """Begin. Without `campaign` time does not pass for the engine until a peer's message arrives or
         `allow_campaign` is called."""
         self._ticking = campaign
+        self.world.spawner.spawn(self.persister.run(), "persister")
         self.schedule()
         self._loop.call_later(TICK_MS / 1000, self._tick)
 
@@ -159,7 +160,7 @@ class Replica:
         busy_ms = self.persister.busy_seconds() * 1000
         if busy_ms < DISK_ANSWER_TIMEOUT_MS:
             return False
-        if busy_ms > DISK_HANG_STOP_MS:
+        if busy_ms > DISK_HANG_STOP_MS and not self.persister.waits_for_space:
             self.fatal(InternalError(f"the disk has not answered for {busy_ms / 1000:.0f} s: check it, then restart this node"))
         elif self._status.role in (Role.LEADER, Role.CANDIDATE):
             self.log("steps down", why="the disk does not answer", busy_ms=int(busy_ms))
@@ -324,6 +325,10 @@ class Replica:
         self.engine.persisted(ready.number)
         for to, message in ready.messages_after:
             self.mesh.post(to, frame(Type.MESSAGE, encode_message(message)))
+
+    def disk_full(self, error: OutOfSpaceError) -> None:
+        self.metrics.count("disk_full")
+        self.log("disk full", why=str(error))
 
     def durable_done(self) -> None:
         """A batch's Readys are all released: let the engine go on, in the same turn if there is none running."""

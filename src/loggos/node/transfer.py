@@ -121,12 +121,15 @@ class SnapshotKeeper:
         slot = registry.slot
         membership = base64.b64encode(encode_membership(engine.membership)).decode()
         meta = SnapshotMeta(slot, registry.index, engine.origin_applied, membership)
+        restores, written = registry.restores, len(head)
         writer = await self._store.begin(slot)
-        written = len(head)
         await writer.add(head)
         for chunk in chunks:
             await writer.add(chunk)
             written += len(chunk)
+            if registry.restores != restores or self._stopped:  # the state was replaced under the walk
+                await writer.abort()
+                return
         await writer.commit(meta.encode())
         self._last_bytes = written
         self._replica.metrics.count("snapshots_made")
