@@ -1,15 +1,16 @@
 """What the log carries for coordination, and what applying it gives back.
 
-A command is bytes, first byte its kind. REQUESTS is the hot one: a run of consecutive write requests of one session, **the client's own
-frames verbatim** (int32 length, xid, opcode, body: zookeeper/codec.py), so a door copies bytes and every node parses them once, at apply.
-Integers are big-endian. The fields of a header:
+A command is bytes, first byte its kind. REQUESTS is the hot one: a run of consecutive write requests of one session, **the
+client's own frames verbatim** (int32 length, xid, opcode, body: zookeeper/codec.py), so a door copies bytes and every node parses
+them once, at apply. Integers are big-endian. The fields of a header:
 
     REQUESTS  kind u8, session i64, generation i64, first sequence i64, count u32, then `count` frames
-    ATTACH    kind u8, session i64 (0: a new one), node u8, nonce i64, timeout_ms i32, password 16 bytes, address length u8, address (ASCII ip)
+    ATTACH    kind u8, session i64 (0: a new one), node u8, nonce i64, timeout_ms i32, password 16 bytes, address length u8,
+              address (ASCII ip)
     EXPIRE    kind u8, count u32, then (session i64, last_seen index i64) each
 
-`generation` counts the connections of a session; `sequence` counts its commands within one generation, from 1 (rule 11). The door has
-rewritten an auth request (opcode 100) so that the log holds an id (scheme, "user:hash"), never a password.
+`generation` counts the connections of a session; `sequence` counts its commands within one generation, from 1 (rule 11). The
+door has rewritten an auth request (opcode 100) so that the log holds an id (scheme, "user:hash"), never a password.
 Pure: no clock, no I/O.
 """
 
@@ -32,6 +33,8 @@ ATTACH_HEADER: Final = struct.Struct(">BqBqi16sB")
 EXPIRE_HEADER: Final = struct.Struct(">BI")
 EXPIRE_ITEM: Final = struct.Struct(">qq")
 
+NO_SESSION: Final = SessionId(0)
+
 # kinds of tree event; the wire's watch event types
 CREATED: Final = 1
 DELETED: Final = 2
@@ -44,7 +47,7 @@ class TreeEvent(NamedTuple):
     position: int  # which operation of the command caused it: its reply must follow the event
     kind: int
     path: bytes
-    index: Index  # the zxid of the change
+    index: Index  # type: ignore[assignment]  # the zxid of the change (hides tuple.index, which nobody asks a change for)
 
 
 class Attached(NamedTuple):
@@ -65,18 +68,19 @@ class Outcome:
 
     codes: list[int]
     events: list[TreeEvent] = field(default_factory=list)
-    session: SessionId = SessionId(0)  # REQUESTS: whose
+    session: SessionId = NO_SESSION  # REQUESTS: whose
     generation: int = 0
     first_sequence: int = 0  # of the first operation that was applied (repeats are skipped)
     replies: list[bytes] | None = None  # REQUESTS applied with answer=True: whole reply frames, one per operation, in order
-    refused: int = 0  # REQUESTS: nothing was applied, and this is why: -118 older generation or a gap in the sequence, -112 no such session
+    # nothing was applied, and this is why: -118 other generation or a gap in the sequence, -112 no session; -5, -6: no command
+    refused: int = 0
     attached: Attached | None = None
     ended: list[SessionId] = field(default_factory=list)  # sessions that this command closed or expired
 
 
 class ExpireItem(NamedTuple):
     session: SessionId
-    last_seen: Index  # index of the session's last applied command as the leader saw it; expiry fails if it has moved since (rule 13)
+    last_seen: Index  # of the session's last applied command, as the leader saw it; expiry fails if it has moved since (rule 13)
 
 
 def encode_requests(session: SessionId, generation: int, first_sequence: int, frames: list[bytes]) -> bytes:
@@ -84,7 +88,7 @@ def encode_requests(session: SessionId, generation: int, first_sequence: int, fr
 
 
 def encode_attach(session: SessionId, node: NodeId, nonce: int, timeout_ms: int, password: bytes, address: str) -> bytes:
-    """`password`: for an old session the one the client showed; for a new one 16 fresh random bytes, which become its password."""
+    """`password`: for an old session the one the client showed; for a new one 16 fresh random bytes, which it then has."""
     ip = address.encode("ascii", "replace")[:255]
     return ATTACH_HEADER.pack(ATTACH, session, node, nonce, timeout_ms, password, len(ip)) + ip
 

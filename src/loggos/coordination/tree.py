@@ -1,17 +1,21 @@
 """The tree of znodes: state and infallible changes. Who may change what is decided before, in operations.py.
 
 Rules: a path is UTF-8 bytes, '/' is the root. `nodes` has every node; a node's `children` has names only, None when there are
-none, so the object graph has no cycles. Before a node changes, a running snapshot saves its old encoding (snapshot.py).
+none, so the object graph has no cycles. Before a node changes, `saver` (a running snapshot) may keep its old encoding. While
+`undo` is a list, every change leaves there what takes it back (a multi in progress).
 Must not know: sessions' rules, requests, clocks. Source: DataTree.java, DataNode.java of Apache ZooKeeper 3.8.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from loggos.coordination.zookeeper.codec import STAT, Acl
+from loggos.coordination.acl import OPEN_ACL, READ_ACL, AclList
+from loggos.coordination.paths import CONFIG, RESERVED_PATHS, ROOT, name_of, parent_of
+from loggos.coordination.zookeeper.codec import STAT
 
-ROOT: Final = b"/"
+_NAME_LENGTH_BYTES: Final = 4  # before each name in a listing
 
 
 class Children(dict[bytes, None]):
@@ -26,7 +30,7 @@ class Children(dict[bytes, None]):
 
 class Znode:
     """One node. `owner` is the session of an ephemeral, else 0. `creates` counts children ever created (int32, wraps):
-    the next sequence number. `epoch`: the snapshot that has it or must not have it (snapshot.py)."""
+    the next sequence number. `epoch`: number of the snapshot that was begun last when the node was made or saved."""
 
     __slots__ = (
         "acl",
@@ -44,7 +48,7 @@ class Znode:
         "version",
     )
 
-    def __init__(self, data: bytes, acl: tuple[Acl, ...], index: int, wall_ms: int, owner: int, epoch: int) -> None:
+    def __init__(self, data: bytes, acl: AclList, index: int, wall_ms: int, owner: int, epoch: int) -> None:
         self.data = data
         self.acl = acl
         self.czxid = self.mzxid = self.pzxid = index
@@ -61,7 +65,7 @@ def wrap_int32(value: int) -> int:
 
 
 def exposed_cversion(node: Znode) -> int:
-    """Creates plus deletes of children: what a Stat shows (creates − (creates − deletes) + creates)."""
+    """Creates plus deletes of children, which is what a Stat shows."""
     return wrap_int32(2 * node.creates - len(node.children or ()))
 
 
@@ -84,7 +88,111 @@ def encode_stat(node: Znode) -> bytes:
 
 
 class Tree:
-    """Every node by path. Read it freely; only the machine changes it."""
+    """Every node by path. Read `nodes` freely; only the machine changes it."""
 
     def __init__(self) -> None:
         self.nodes: dict[bytes, Znode] = {}
+        self.epoch = 0
+        self.saver: Callable[[bytes, Znode], None] | None = None
+        self.undo: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+
+    def plant(self) -> None:
+        """The nodes that exist from the start, as ZooKeeper has them: not created by anyone, so not counted as creates."""
+        for path in RESERVED_PATHS:
+            self.nodes[path] = Znode(b"", READ_ACL if path == CONFIG else OPEN_ACL, 0, 0, 0, self.epoch)
+        for path in RESERVED_PATHS[1:]:
+            self.link(path)
+
+    def link(self, path: bytes) -> None:
+        """Enter a node's name in its parent's children."""
+        parent = self.nodes[parent_of(path) or ROOT]
+        children = parent.children
+        if children is None:
+            children = parent.children = Children()
+        name = name_of(path)
+        assert name not in children, path
+        children[name] = None
+        children.listing_bytes += _NAME_LENGTH_BYTES + len(name)
+
+    def unlink(self, path: bytes) -> None:
+        """Take a node's name out of its parent's children."""
+        parent = self.nodes[parent_of(path) or ROOT]
+        children = parent.children
+        assert children is not None, path
+        name = name_of(path)
+        del children[name]
+        children.listing_bytes -= _NAME_LENGTH_BYTES + len(name)
+        if not children:
+            parent.children = None
+
+    # --- changes: the caller has checked everything -----------------------------------------------------------------------
+
+    def create(self, path: bytes, parent_path: bytes, data: bytes, acl: AclList, index: int, wall_ms: int, owner: int) -> Znode:
+        parent = self.nodes[parent_path]
+        if self.saver is not None:
+            self.saver(parent_path, parent)
+        if self.undo is not None:
+            self.undo.append((self._undo_create, (path, parent, parent.creates, parent.pzxid)))
+        assert path not in self.nodes, path
+        node = self.nodes[path] = Znode(data, acl, index, wall_ms, owner, self.epoch)
+        self.link(path)
+        parent.creates = wrap_int32(parent.creates + 1)
+        parent.pzxid = index
+        return node
+
+    def _undo_create(self, path: bytes, parent: Znode, creates: int, pzxid: int) -> None:
+        self.unlink(path)
+        del self.nodes[path]
+        parent.creates, parent.pzxid = creates, pzxid
+
+    def delete(self, path: bytes, index: int) -> None:
+        parent_path = parent_of(path) or ROOT
+        parent, node = self.nodes[parent_path], self.nodes[path]
+        assert not node.children and path != ROOT, path
+        if self.saver is not None:
+            self.saver(parent_path, parent)
+            self.saver(path, node)
+        if self.undo is not None:
+            self.undo.append((self._undo_delete, (path, node, parent, parent.pzxid)))
+        self.unlink(path)
+        del self.nodes[path]
+        parent.pzxid = index
+
+    def _undo_delete(self, path: bytes, node: Znode, parent: Znode, pzxid: int) -> None:
+        self.nodes[path] = node
+        self.link(path)
+        parent.pzxid = pzxid
+
+    def set_data(self, path: bytes, node: Znode, data: bytes, index: int, wall_ms: int) -> None:
+        if self.saver is not None:
+            self.saver(path, node)
+        if self.undo is not None:
+            self.undo.append((self._undo_set_data, (node, node.data, node.version, node.mzxid, node.mtime)))
+        node.data = data
+        node.version = next_version(node.version)
+        node.mzxid = index
+        node.mtime = wall_ms
+
+    def _undo_set_data(self, node: Znode, data: bytes, version: int, mzxid: int, mtime: int) -> None:
+        node.data, node.version, node.mzxid, node.mtime = data, version, mzxid, mtime
+
+    def set_acl(self, path: bytes, node: Znode, acl: AclList) -> None:
+        assert self.undo is None, "setACL is not part of a multi"
+        if self.saver is not None:
+            self.saver(path, node)
+        node.acl = acl
+        node.aversion = next_version(node.aversion)
+
+    def roll_back(self) -> None:
+        """Take back every change since `undo` became a list, newest first."""
+        undo, self.undo = self.undo, None
+        assert undo is not None
+        for function, arguments in reversed(undo):
+            function(*arguments)
+
+
+def next_version(version: int) -> int:
+    """The version after this one; never -1, which would mean 'any' in a request (ZOOKEEPER-4743)."""
+    if version == -2:
+        return 0
+    return version + 1 if version != 0x7FFFFFFF else -0x80000000

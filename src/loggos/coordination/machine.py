@@ -1,0 +1,434 @@
+"""The coordination machine: applies the log's commands to tree and sessions, the same on every node.
+
+Rules:
+- Deterministic: no clock, no randomness, no order of sets; `answer` decides only whether replies are encoded.
+- Never raises on any bytes: what cannot be read is answered with an error code, the same everywhere (rule 15).
+- An operation takes one index, also where it fails; a refused or repeated command takes none. A reply carries its operation's
+  index as zxid.
+- A request that would be answered by a node's own state (a read) has no place in a run: it gets Unimplemented.
+Decisions that safety rests on are small methods of their own (`is_old_generation`, `is_gap`, `repeats`, `may_expire`, …).
+Must not know: connections, watches, how the log works. Source: rules 11 to 19; Apache ZooKeeper 3.8 for what operations do.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from loggos.base.errors import FrameError
+from loggos.base.ids import NODE_BITS, Index, NodeId, SessionId, Stamps
+from loggos.base.limits import MULTI_OPERATIONS_MAX
+from loggos.coordination import commands, snapshot
+from loggos.coordination.acl import OPEN_ACL, AclList, AclTable, permits
+from loggos.coordination.commands import CHANGED, NO_SESSION, Attached, Outcome, TreeEvent
+from loggos.coordination.operations import Operations, Refusal, Run
+from loggos.coordination.sessions import Session, SessionTable
+from loggos.coordination.tree import Tree, Znode, encode_stat, exposed_cversion
+from loggos.coordination.zookeeper import codec
+from loggos.coordination.zookeeper.codec import (
+    BAD_ARGUMENTS,
+    MARSHALLING_ERROR,
+    OK,
+    PERM_WRITE,
+    REPLY_STAT,
+    RUNTIME_INCONSISTENCY,
+    SESSION_EXPIRED,
+    SESSION_MOVED,
+    UNIMPLEMENTED,
+    Reader,
+)
+
+_HEAD: Final = codec.REQUEST_HEAD.unpack_from
+_HEAD_BYTES: Final = codec.REQUEST_HEAD.size
+_INT32: Final = codec.INT32.unpack_from
+_REPLY_STAT_LENGTH: Final = REPLY_STAT.size - 4
+
+Arguments = tuple[Any, ...]
+
+
+def _read_create(reader: Reader) -> Arguments:
+    return reader.buffer(), reader.buffer(), reader.acl(), reader.int32()
+
+
+def _read_path_version(reader: Reader) -> Arguments:
+    return reader.buffer(), reader.int32()
+
+
+def _read_set_data(reader: Reader) -> Arguments:
+    return reader.buffer(), reader.buffer(), reader.int32()
+
+
+def _read_set_acl(reader: Reader) -> Arguments:
+    return reader.buffer(), reader.acl(), reader.int32()
+
+
+def _read_auth(reader: Reader) -> Arguments:
+    reader.int32()  # type: unused by every client and server
+    return reader.buffer(), reader.buffer()
+
+
+def _read_nothing(_: Reader) -> Arguments:
+    return ()
+
+
+def _read_create_ttl(reader: Reader) -> Arguments:
+    return (*_read_create(reader), reader.int64())
+
+
+_DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
+    codec.OP_CREATE: _read_create,
+    codec.OP_CREATE2: _read_create,
+    codec.OP_DELETE: _read_path_version,
+    codec.OP_SET_DATA: _read_set_data,
+    codec.OP_SET_ACL: _read_set_acl,
+    codec.OP_CHECK: _read_path_version,
+    codec.OP_AUTH: _read_auth,
+    codec.OP_CLOSE_SESSION: _read_nothing,
+}
+# what a multi may hold; the last two are read so that they can be refused one by one
+_MULTI_DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
+    codec.OP_CREATE: _read_create,
+    codec.OP_CREATE2: _read_create,
+    codec.OP_DELETE: _read_path_version,
+    codec.OP_SET_DATA: _read_set_data,
+    codec.OP_CHECK: _read_path_version,
+    codec.OP_CREATE_CONTAINER: _read_create,
+    codec.OP_CREATE_TTL: _read_create_ttl,
+}
+
+
+class CoordinationMachine:
+    """Tree and sessions, changed by `apply` and `restore` only. Read `tree.nodes` and `sessions` freely between calls."""
+
+    ID: Final = commands.MACHINE_ID
+
+    def __init__(self) -> None:
+        self.acls = AclTable()
+        self.tree = Tree()
+        self.tree.plant()
+        self.sessions = SessionTable()
+        self.operations = Operations(self.tree, self.sessions, self.acls)
+        self._commands = {
+            commands.REQUESTS: self._apply_requests,
+            commands.ATTACH: self._apply_attach,
+            commands.EXPIRE: self._apply_expire,
+        }
+        self._handlers = {codec.OP_SET_DATA: self._set_data, codec.OP_MULTI: self._multi}
+        self._executors: dict[int, Callable[..., bytes]] = {
+            codec.OP_CREATE: self._do_create,
+            codec.OP_CREATE2: self._do_create2,
+            codec.OP_DELETE: self._do_delete,
+            codec.OP_SET_DATA: self._do_set_data,
+            codec.OP_SET_ACL: self._do_set_acl,
+            codec.OP_CHECK: self._do_check,
+            codec.OP_AUTH: self._do_auth,
+            codec.OP_CLOSE_SESSION: self._do_close,
+        }
+
+    def apply(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
+        """Apply one command whose first operation takes `first_index`. `answer`: encode replies."""
+        handler = self._commands.get(command[0]) if command else None
+        if handler is None:
+            return Outcome([], refused=UNIMPLEMENTED)
+        return handler(first_index, stamps, command, answer)
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The state as it is now, in bounded slices; `apply` may be called between them. At most one runs: a new one ends it."""
+        return snapshot.Snapshot(self.tree, self.sessions).slices()
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state by a snapshot's. InternalError, and nothing changed, if it is not whole."""
+        tree, sessions = snapshot.restore(chunks, self.acls)
+        self.tree, self.sessions = tree, sessions
+        self.operations = Operations(tree, sessions, self.acls)
+
+    def digest(self) -> int:
+        """64 bits over the whole state, however it came about."""
+        return snapshot.digest(self.tree, self.sessions)
+
+    # --- requests ---------------------------------------------------------------------------------------------------------
+
+    def _apply_requests(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
+        at = commands.REQUESTS_HEADER.size
+        if len(command) < at:
+            return Outcome([], refused=MARSHALLING_ERROR)
+        _, session_id, generation, first_sequence, count = commands.REQUESTS_HEADER.unpack_from(command)
+        session = self.sessions.get(session_id)
+        outcome = Outcome([], session=session_id, generation=generation, first_sequence=first_sequence)
+        if session is None:
+            outcome.refused = SESSION_EXPIRED
+        elif self.is_other_generation(session, generation) or self.is_gap(session, first_sequence):
+            outcome.refused = SESSION_MOVED
+        elif count > (len(command) - at) // _HEAD_BYTES:
+            outcome.refused = MARSHALLING_ERROR
+        if session is None or outcome.refused:
+            return outcome
+        repeats = self.repeats(session, first_sequence)
+        outcome.first_sequence = first_sequence + repeats
+        if repeats >= count:
+            outcome.replies = [] if answer else None
+            return outcome
+        at = _skip_frames(command, at, repeats)
+        self.sessions.before_change(session)
+        run = Run(session, stamps.wall_ms, answer)
+        outcome.codes = self._run(run, command, at, first_index, count - repeats)
+        if not run.closed:
+            session.sequence = first_sequence + count - 1
+            session.last_seen = Index(first_index + count - repeats - 1)
+        outcome.events, outcome.ended = run.events, run.ended
+        outcome.replies = run.replies if answer else None
+        return outcome
+
+    def _run(self, run: Run, command: bytes, at: int, index: int, count: int) -> list[int]:
+        """Apply `count` frames from `at`; gives their codes. Frames cut short, or shorter than their head, get Marshalling."""
+        codes: list[int] = []
+        size = len(command)
+        find, general = self._handlers.get, self._general
+        for position in range(count):
+            run.index, run.position = index + position, position
+            if at + _HEAD_BYTES > size:
+                codes.append(self._fail(run, 0, MARSHALLING_ERROR))
+                continue
+            length, xid, opcode = _HEAD(command, at)
+            end = at + 4 + length
+            if length < 8 or end > size:
+                codes.append(self._fail(run, 0, MARSHALLING_ERROR))
+                at = size if length < 0 else end
+            elif run.closed:
+                codes.append(self._fail(run, xid, SESSION_EXPIRED))
+                at = end
+            else:
+                codes.append(find(opcode, general)(run, opcode, xid, command, at + _HEAD_BYTES, end))
+                at = end
+        return codes
+
+    def _set_data(self, run: Run, opcode: int, xid: int, command: bytes, at: int, end: int) -> int:
+        """The hot operation: the way it succeeds, without layers. What is unusual goes the general way, which finds the error."""
+        try:
+            path_end = at + 4 + _INT32(command, at)[0]
+            path = command[at + 4 : path_end]
+            data_end = path_end + 4 + _INT32(command, path_end)[0]
+            version = _INT32(command, data_end)[0]
+        except struct.error:
+            return self._general(run, opcode, xid, command, at, end)
+        node = self.tree.nodes.get(path)
+        if (
+            node is None
+            or not at < path_end <= data_end - 4
+            or data_end + 4 > end
+            or not self.operations.version_matches(node.version, version)
+            or (node.acl is not OPEN_ACL and not permits(node.acl, PERM_WRITE, run.session.identities))
+        ):
+            return self._general(run, opcode, xid, command, at, end)
+        index = run.index
+        self.tree.set_data(path, node, command[path_end + 4 : data_end], index, run.wall_ms)
+        run.events.append(TreeEvent(run.position, CHANGED, path, Index(index)))
+        if run.answer:
+            run.replies.append(encode_stat_reply(xid, index, node))
+        return OK
+
+    def _general(self, run: Run, opcode: int, xid: int, command: bytes, at: int, end: int) -> int:
+        """Any operation but multi: decode, check and change, encode."""
+        decode = _DECODERS.get(opcode)
+        if decode is None:
+            return self._fail(run, xid, UNIMPLEMENTED)
+        try:
+            body = self._executors[opcode](run, *decode(Reader(command, at, end)))
+        except FrameError:
+            return self._fail(run, xid, MARSHALLING_ERROR)
+        except Refusal as refusal:
+            return self._fail(run, xid, refusal.code)
+        if run.answer:
+            run.replies.append(codec.encode_reply(xid, run.index, OK, body))
+        return OK
+
+    def _fail(self, run: Run, xid: int, code: int) -> int:
+        if run.answer:
+            run.replies.append(codec.encode_reply(xid, run.index, code))
+        return code
+
+    # --- single operations: change, and the body of the reply ---------------------------------------------------------------
+
+    def _do_create(self, run: Run, path: bytes, data: bytes, acl: AclList, flags: int) -> bytes:
+        created, _ = self.operations.create(run, path, data, self.acls.intern(acl), flags)
+        return codec.encode_buffer(created)
+
+    def _do_create2(self, run: Run, path: bytes, data: bytes, acl: AclList, flags: int) -> bytes:
+        created, node = self.operations.create(run, path, data, self.acls.intern(acl), flags)
+        return codec.encode_buffer(created) + encode_stat(node)
+
+    def _do_delete(self, run: Run, path: bytes, version: int) -> bytes:
+        self.operations.delete(run, path, version)
+        return b""
+
+    def _do_set_data(self, run: Run, path: bytes, data: bytes, version: int) -> bytes:
+        return encode_stat(self.operations.set_data(run, path, data, version))
+
+    def _do_set_acl(self, run: Run, path: bytes, acl: AclList, version: int) -> bytes:
+        return encode_stat(self.operations.set_acl(run, path, self.acls.intern(acl), version))
+
+    def _do_check(self, run: Run, path: bytes, version: int) -> bytes:
+        return encode_stat(self.operations.check(run, path, version))
+
+    def _do_auth(self, run: Run, scheme: bytes, identity: bytes) -> bytes:
+        self.operations.authenticate(run, scheme, identity)
+        return b""
+
+    def _do_close(self, run: Run) -> bytes:
+        self.operations.end_session(run, run.session)
+        run.closed = True
+        return b""
+
+    # --- multi --------------------------------------------------------------------------------------------------------------
+
+    def _multi(self, run: Run, opcode: int, xid: int, command: bytes, at: int, end: int) -> int:
+        """All or nothing, under one index. A failed one is answered without error in the head, but with one in each result."""
+        try:
+            parts = self._read_multi(Reader(command, at, end))
+        except FrameError:
+            return self._fail(run, xid, MARSHALLING_ERROR)
+        if len(parts) > MULTI_OPERATIONS_MAX:
+            return self._fail(run, xid, BAD_ARGUMENTS)
+        code, bodies = self._run_multi(run, parts)
+        if run.answer:
+            run.replies.append(codec.encode_reply(xid, run.index, OK, b"".join(bodies) + codec.MULTI_END))
+        return code
+
+    def _read_multi(self, reader: Reader) -> list[tuple[int, Arguments]]:
+        parts: list[tuple[int, Arguments]] = []
+        while len(parts) <= MULTI_OPERATIONS_MAX:
+            opcode, done, _ = reader.int32(), reader.boolean(), reader.int32()
+            if done:
+                break
+            decode = _MULTI_DECODERS.get(opcode)
+            if decode is None:
+                raise FrameError(f"operation {opcode} cannot be part of a multi")
+            parts.append((opcode, decode(reader)))
+        return parts
+
+    def _run_multi(self, run: Run, parts: list[tuple[int, Arguments]]) -> tuple[int, list[bytes]]:
+        """The code of the part that failed (0: none did), and every part's result."""
+        events_before = len(run.events)
+        bodies: list[bytes] = []
+        self.tree.undo = []
+        for position, (opcode, arguments) in enumerate(parts):
+            try:
+                bodies.append(self._run_part(run, opcode, arguments))
+            except Refusal as refusal:
+                self.tree.roll_back()
+                del run.events[events_before:]
+                after = len(parts) - position - 1
+                codes = [OK] * position + [refusal.code] + [RUNTIME_INCONSISTENCY] * after
+                header = codec.MULTI_HEADER.pack
+                return refusal.code, [header(codec.OP_ERROR, False, code) + codec.INT32.pack(code) for code in codes]
+        self.tree.undo = None
+        return OK, bodies
+
+    def _run_part(self, run: Run, opcode: int, arguments: Arguments) -> bytes:
+        execute = self._executors.get(opcode)
+        if execute is None:
+            raise Refusal(UNIMPLEMENTED)
+        body = execute(run, *arguments)
+        if opcode == codec.OP_CHECK:
+            body = b""
+        return codec.MULTI_HEADER.pack(opcode, False, OK) + body
+
+    # --- sessions -----------------------------------------------------------------------------------------------------------
+
+    def is_other_generation(self, session: Session, generation: int) -> bool:
+        """Does the command come from a connection that is not the session's newest? (rule 11)"""
+        return generation != session.generation
+
+    def is_gap(self, session: Session, first_sequence: int) -> bool:
+        """Is a command of this generation missing before this one? (rule 11)"""
+        return first_sequence > session.sequence + 1 or first_sequence < 1
+
+    def repeats(self, session: Session, first_sequence: int) -> int:
+        """How many operations from `first_sequence` on were applied before (rule 11)."""
+        return session.sequence + 1 - first_sequence
+
+    def password_matches(self, session: Session, password: bytes) -> bool:
+        return hmac.compare_digest(session.password, password)
+
+    def may_expire(self, session: Session, last_seen: int) -> bool:
+        """Has the session done nothing since the leader found it silent? (rule 13)"""
+        return session.last_seen == last_seen
+
+    def _apply_attach(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
+        header = commands.ATTACH_HEADER
+        if len(command) < header.size:
+            return Outcome([], refused=MARSHALLING_ERROR)
+        _, session_id, node, nonce, timeout_ms, password, address_bytes = header.unpack_from(command)
+        address = command[header.size : header.size + address_bytes]
+        is_new = session_id == 0
+        session: Session | None
+        if is_new:
+            session = Session(SessionId(first_index << NODE_BITS | node), password, self.sessions.epoch)
+            self.sessions[session.id] = session
+        else:
+            session = self.sessions.get(session_id)
+        if session is None or not (is_new or self.password_matches(session, password)):
+            attached = Attached(NodeId(node), nonce, NO_SESSION, 0, 0, bytes(codec.PASSWORD_BYTES), False)
+            return Outcome([], attached=attached)
+        self.sessions.before_change(session)
+        session.attach(node, timeout_ms, address, Index(first_index))
+        attached = Attached(NodeId(node), nonce, session.id, session.generation, timeout_ms, session.password, is_new)
+        return Outcome([OK], session=session.id, generation=session.generation, attached=attached)
+
+    def _apply_expire(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
+        """Each session that ends takes one index; one that has acted since takes none."""
+        item, at = commands.EXPIRE_ITEM, commands.EXPIRE_HEADER.size
+        if len(command) < at:
+            return Outcome([], refused=MARSHALLING_ERROR)
+        _, count = commands.EXPIRE_HEADER.unpack_from(command)
+        if count > (len(command) - at) // item.size:
+            return Outcome([], refused=MARSHALLING_ERROR)
+        outcome = Outcome([])
+        for number in range(count):
+            session_id, last_seen = item.unpack_from(command, at + number * item.size)
+            session = self.sessions.get(session_id)
+            if session is None or not self.may_expire(session, last_seen):
+                continue
+            self.sessions.before_change(session)
+            run = Run(session, stamps.wall_ms, False)
+            run.position = len(outcome.codes)
+            run.index = first_index + run.position
+            self.operations.end_session(run, session)
+            outcome.codes.append(OK)
+            outcome.events += run.events
+            outcome.ended += run.ended
+        return outcome
+
+
+def _skip_frames(command: bytes, at: int, count: int) -> int:
+    """Where the frames after the first `count` begin; the end, if one of those is malformed."""
+    for _ in range(count):
+        length = _INT32(command, at)[0] if at + 4 <= len(command) else -1
+        if length < 0:
+            return len(command)
+        at += 4 + length
+    return at
+
+
+def encode_stat_reply(xid: int, index: int, node: Znode) -> bytes:
+    """A whole reply frame with a Stat, packed at once (setData)."""
+    children = node.children
+    return REPLY_STAT.pack(
+        _REPLY_STAT_LENGTH,
+        xid,
+        index,
+        OK,
+        node.czxid,
+        node.mzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        exposed_cversion(node),
+        node.aversion,
+        node.owner,
+        len(node.data),
+        len(children) if children else 0,
+        node.pzxid,
+    )

@@ -1,0 +1,257 @@
+"""The machine's state as bytes: a snapshot that is taken while the machine goes on (rule 19), its restore, and the digest.
+
+How a snapshot stays that of its start: beginning one raises `epoch`; what is made later carries the new epoch and is skipped.
+The walk goes down from the root, encoding nodes of an older epoch and marking them. What is about to change before the walk
+came by is encoded then, by `saver`, and marked. So every item is encoded once, as it was. What a delete hides from the walk was
+saved by that delete, and so was all below it, which went before.
+
+Format: records, u32 length then body, cut into slices between records; the first is the magic, the last holds the counts.
+Children and a session's ephemerals are not stored: they follow from the paths and owners.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from loggos.base.errors import FrameError, InternalError
+from loggos.base.ids import SessionId
+from loggos.base.limits import SNAPSHOT_SLICE_BYTES, SNAPSHOT_SLICE_ITEMS
+from loggos.coordination.acl import OPEN_ACL, AclTable
+from loggos.coordination.paths import ROOT
+from loggos.coordination.sessions import Session, SessionTable
+from loggos.coordination.tree import Tree, Znode
+from loggos.coordination.zookeeper.codec import Reader, encode_acl
+
+_LENGTH: Final = struct.Struct(">I")
+_MAGIC: Final = b"\x00loggos-coordination-1"
+_NODE_KIND: Final = 1
+_SESSION_KIND: Final = 2
+_END_KIND: Final = 3
+# kind, owner, czxid, mzxid, pzxid, ctime, mtime, version, aversion, creates, path and data length; then those, ACL (open: none)
+_NODE: Final = struct.Struct(">BqqqqqqiiiHI")
+# kind, id, timeout, password, node, generation, sequence, last seen, address length, identities; then address and (scheme, id)s
+_SESSION: Final = struct.Struct(">Bqi16sBqqqBH")
+_END: Final = struct.Struct(">BQQ")  # kind, nodes, sessions
+
+
+def encode_node(path: bytes, node: Znode) -> bytes:
+    """A node's record, without its length."""
+    head = _NODE.pack(
+        _NODE_KIND,
+        node.owner,
+        node.czxid,
+        node.mzxid,
+        node.pzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        node.aversion,
+        node.creates,
+        len(path),
+        len(node.data),
+    )
+    return head + path + node.data + (b"" if node.acl is OPEN_ACL else encode_acl(node.acl))
+
+
+def encode_session(session: Session) -> bytes:
+    """A session's record, without its length."""
+    parts = [
+        _SESSION.pack(
+            _SESSION_KIND,
+            session.id,
+            session.timeout_ms,
+            session.password,
+            session.node,
+            session.generation,
+            session.sequence,
+            session.last_seen,
+            len(session.address),
+            len(session.identities),
+        ),
+        session.address,
+    ]
+    for pair in session.identities:
+        parts += [_LENGTH.pack(len(text)) + text for text in pair]
+    return b"".join(parts)
+
+
+class Snapshot:
+    """One walk over the state as it is when this is built."""
+
+    def __init__(self, tree: Tree, sessions: SessionTable) -> None:
+        self._tree, self._sessions = tree, sessions
+        tree.epoch += 1
+        sessions.epoch = tree.epoch
+        self._epoch = tree.epoch
+        self._nodes, self._session_ids = len(tree.nodes), list(sessions)
+        self._records: list[bytes] = [_LENGTH.pack(len(_MAGIC)), _MAGIC]
+        self._bytes = 0
+        self._nodes_done = self._sessions_done = 0
+        tree.saver = self.save_node
+        sessions.saver = self.save_session
+
+    def save_node(self, path: bytes, node: Znode) -> None:
+        """The node is about to change or go: keep it as it is, unless that is done or it is younger than this snapshot."""
+        if node.epoch != self._epoch:
+            node.epoch = self._epoch
+            self._nodes_done += 1
+            self._add(encode_node(path, node))
+
+    def save_session(self, session: Session) -> None:
+        if session.epoch != self._epoch:
+            session.epoch = self._epoch
+            self._sessions_done += 1
+            self._add(encode_session(session))
+
+    def _add(self, record: bytes) -> None:
+        self._records.append(_LENGTH.pack(len(record)))
+        self._records.append(record)
+        self._bytes += 4 + len(record)
+
+    def _take(self) -> bytes:
+        records, self._records, self._bytes = self._records, [], 0
+        return b"".join(records)
+
+    def slices(self) -> Iterator[bytes]:
+        """The snapshot, a bounded piece of work at a time. InternalError if another snapshot was begun meanwhile."""
+        try:
+            looked_at = 0
+            for _ in self._walk():
+                looked_at += 1
+                if looked_at >= SNAPSHOT_SLICE_ITEMS or self._bytes >= SNAPSHOT_SLICE_BYTES:
+                    looked_at = 0
+                    yield self._take()
+                    if self._tree.epoch != self._epoch:
+                        raise InternalError("a snapshot was asked for another slice after a newer one had begun")
+            if (self._nodes_done, self._sessions_done) != (self._nodes, len(self._session_ids)):
+                raise InternalError(f"a snapshot holds {self._nodes_done} of {self._nodes} nodes")
+            self._add(_END.pack(_END_KIND, self._nodes, len(self._session_ids)))
+            yield self._take()
+        finally:
+            if self._tree.epoch == self._epoch:
+                self._tree.saver = self._sessions.saver = None
+
+    def _walk(self) -> Iterator[None]:
+        """Saves every item not yet saved; yields after each."""
+        for session_id in self._session_ids:
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self.save_session(session)
+            yield
+        nodes = self._tree.nodes
+        self.save_node(ROOT, nodes[ROOT])
+        pending = [(b"/", list(nodes[ROOT].children or ()))]
+        while pending:
+            prefix, names = pending[-1]
+            if not names:
+                pending.pop()
+                continue
+            path = prefix + names.pop()
+            node = nodes.get(path)
+            if node is not None:
+                self.save_node(path, node)
+                if node.children:
+                    pending.append((path + b"/", list(node.children)))
+            yield
+
+
+def digest(tree: Tree, sessions: SessionTable) -> int:
+    """The sum of a 64-bit hash of every item: it does not depend on any order."""
+    total = 0
+    for path, node in tree.nodes.items():
+        total += _hash(encode_node(path, node))
+    for session in sessions.values():
+        total += _hash(encode_session(session))
+    return total & 0xFFFFFFFFFFFFFFFF
+
+
+def _hash(record: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "big")
+
+
+# --- restore -----------------------------------------------------------------------------------------------------------------
+
+
+def restore(chunks: Iterable[bytes], acls: AclTable) -> tuple[Tree, SessionTable]:
+    """Tree and sessions of a snapshot. InternalError if it is not whole or not one."""
+    tree, sessions = Tree(), SessionTable()
+    records = _records(chunks)
+    if next(records, b"") != _MAGIC:
+        raise InternalError("this is not a snapshot of the coordination machine, or of a version this one cannot read")
+    ended = False
+    for record in records:
+        kind = record[0] if record else 0
+        if ended:
+            raise InternalError("a snapshot goes on after its end")
+        if kind == _NODE_KIND:
+            _restore_node(record, tree, acls)
+        elif kind == _SESSION_KIND:
+            _restore_session(record, sessions)
+        elif kind == _END_KIND and _END.unpack(record)[1:] == (len(tree.nodes), len(sessions)):
+            ended = True
+        else:
+            raise InternalError(f"a snapshot holds a record of kind {kind} that does not belong")
+    if not ended:
+        raise InternalError("a snapshot ends before its last record")
+    _link(tree, sessions)
+    return tree, sessions
+
+
+def _records(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The records, wherever the chunks were cut."""
+    rest = b""
+    for chunk in chunks:
+        data, at = rest + chunk if rest else chunk, 0
+        while len(data) - at >= 4:
+            end = at + 4 + _LENGTH.unpack_from(data, at)[0]
+            if end > len(data):
+                break
+            yield data[at + 4 : end]
+            at = end
+        rest = data[at:]
+    if rest:
+        raise InternalError(f"a snapshot ends in the middle of a record ({len(rest)} bytes)")
+
+
+def _restore_node(record: bytes, tree: Tree, acls: AclTable) -> None:
+    _, owner, czxid, mzxid, pzxid, ctime, mtime, version, aversion, creates, path_bytes, data_bytes = _NODE.unpack_from(record)
+    path_end = _NODE.size + path_bytes
+    data_end = path_end + data_bytes
+    acl = OPEN_ACL
+    if data_end < len(record):
+        try:
+            acl = acls.intern(Reader(record, data_end).acl())
+        except FrameError as error:
+            raise InternalError(f"a snapshot holds a node with an unreadable ACL: {error}") from error
+    node = Znode(record[path_end:data_end], acl, czxid, ctime, owner, tree.epoch)
+    # equal numbers become one object: most nodes have not changed since they were made
+    node.mzxid = czxid if mzxid == czxid else mzxid
+    node.pzxid = czxid if pzxid == czxid else pzxid
+    node.mtime = ctime if mtime == ctime else mtime
+    node.version, node.aversion, node.creates = version, aversion, creates
+    tree.nodes[record[_NODE.size : path_end]] = node
+
+
+def _restore_session(record: bytes, sessions: SessionTable) -> None:
+    _, session_id, timeout_ms, password, node, *counts, address_bytes, identities = _SESSION.unpack_from(record)
+    session = Session(SessionId(session_id), password, sessions.epoch)
+    reader = Reader(record, _SESSION.size + address_bytes)
+    session.address = record[_SESSION.size : reader.at]
+    session.timeout_ms, session.node = timeout_ms, node
+    session.generation, session.sequence, session.last_seen = counts
+    session.identities = tuple([(reader.buffer(), reader.buffer()) for _ in range(identities)])
+    sessions[session.id] = session
+
+
+def _link(tree: Tree, sessions: SessionTable) -> None:
+    """Children and ephemerals, from paths and owners."""
+    if ROOT not in tree.nodes:
+        raise InternalError("a snapshot holds no root")
+    for path, node in tree.nodes.items():
+        if path != ROOT:
+            tree.link(path)
+        if node.owner:
+            sessions[SessionId(node.owner)].ephemerals[path] = None
