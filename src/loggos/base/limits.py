@@ -47,6 +47,7 @@ PEER_FRAME_BYTES_MAX: Final = 16 << 20
 PEER_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one peer; beyond it messages are dropped (consensus sends again)
 PEER_RECONNECT_MS: Final = 50
 PROPOSALS_BYTES_MAX: Final = 16 << 20  # commands waiting for a leader or a slot on one node; beyond it doors stop reading
+LOG_FILE_BYTES_MAX: Final = 16 << 20  # of the log file in the data directory; one older file is kept
 TICK_MS: Final = 10  # the replica's timer
 FIRST_START_LOG_MS: Final = 2_000  # how often a node that waits for the other founding voters says so
 BARRIER_TIMEOUT_MS: Final = 5_000

@@ -1,13 +1,16 @@
-"""One member of the cell from its data directory to a running replica: recovery, first start, and coming back from loss.
+"""One member of the cell, from its data directory to a running replica: recovery, first start, and coming back from
+loss.
 
-    identity    journal and snapshots            becomes
-    none        -                                a founding voter, if every other voter is reachable and none has begun (rule 6); else a lost voter
-    present     sound                            what it was
-    present     damaged (not a torn tail)        set aside; a lost voter
-    another cell's, or a newer version's         ConfigError, nothing touched
+    identity    journal and snapshots      becomes
+    none        -                          a founding voter, if every other voter answers and none has begun; else a
+      lost voter (rule 6)
+    present     sound                      what it was
+    present     damaged, not a torn tail   set aside, then a lost voter; the only voter of its cell stops instead
+    another cell's, or a newer version's   ConfigError, nothing touched
 
-A lost voter takes a fresh incarnation, vouches for nothing, and follows until the log has taken it back (docs/ARCHITECTURE.md). A member whose
-directory is *virgin* does not campaign before it has seen that every voter has an identity. It must not know any service.
+A lost voter takes a fresh incarnation, vouches for nothing, and follows until the log has taken it back
+(docs/ARCHITECTURE.md). A founding voter does not campaign before it has seen that every voter has an identity. Must
+not know any service.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loggos.base.errors import ConfigError, DamageError
-from loggos.base.ids import NO_BALLOT, Ballot, Incarnation, NodeId, Slot
+from loggos.base.errors import DamageError
+from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
+from loggos.base.limits import FIRST_START_LOG_MS
 from loggos.base.ports import World
-from loggos.consensus.types import HardState, Member as Voter, Membership, Restored
+from loggos.consensus.engine import Paxos
+from loggos.consensus.types import HardState, Membership, Restored
+from loggos.consensus.types import Member as Voter
 from loggos.node.config import NodeConfig
 from loggos.node.metrics import Metrics
 from loggos.node.peers import Mesh
@@ -27,23 +33,240 @@ from loggos.node.registry import Machine, Registry
 from loggos.node.replica import Engine, Logger, Replica
 from loggos.node.transfer import decode_meta
 from loggos.node.wire import PROTOCOL, Hello, Standing, Type
+from loggos.storage import identity as identities
 from loggos.storage.identity import Identity
-from loggos.storage.journal import Journal
+from loggos.storage.journal import Journal, Recovered, open_journal
+from loggos.storage.recovery import Recovery
 from loggos.storage.snapshots import SnapshotReader, SnapshotStore
 
-FOUNDING: Incarnation = Incarnation(1)
+FOUNDING = Incarnation(1)
 INCARNATION_BITS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class NodeParts:
-    """What a member is made of; simulation and tests hand over others."""
+class MemberParts:
+    """What a member is made of. Tests hand over subclasses that break one rule each."""
 
-    engine: Callable[..., Engine]
-    open_journal: Callable[..., object]
-    open_snapshots: Callable[..., object]
-    load_identity: Callable[..., object]
-    write_identity: Callable[..., object]
-    set_aside_damaged: Callable[..., object]
-    make_machines: Callable[[], Iterable[Machine]]
+    engine: Callable[..., Engine] = Paxos
+    journal: type[Journal] = Journal
+    recovery: type[Recovery] = Recovery
+    snapshots: type[SnapshotStore] = SnapshotStore
+    registry: type[Registry] = Registry
     replica: type[Replica] = Replica
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the data directory holds."""
+
+    recovered: Recovered
+    snapshots: SnapshotStore
+    reader: SnapshotReader | None
+
+    @property
+    def is_virgin(self) -> bool:
+        return self.reader is None and not self.recovered.hard_state.promised and not self.recovered.entries
+
+
+class Member:
+    """`start` returns when the replica runs; it may still wait for its peers. `attach(replica)` gives services their place before
+    anything is applied."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        world: World,
+        make_machines: Callable[[], Iterable[Machine]],
+        log: Logger,
+        fatal: Callable[[BaseException], None],
+        parts: MemberParts | None = None,
+    ) -> None:
+        self.config, self.world, self.log = config, world, log
+        self.metrics = Metrics()
+        self.replica: Replica | None = None
+        self.identity: Identity | None = None
+        self._parts = parts or MemberParts()
+        self._make_machines = make_machines
+        self._fatal = fatal
+        self._voters = config.voter_ids
+        self._hellos: dict[NodeId, Hello] = {}
+        self._heard = asyncio.Event()
+        self.mesh = Mesh(world, self, self._hello(Standing.EMPTY, 0), config.peer_addresses(), log)
+
+    # --- start ---------------------------------------------------------------------------------------------------------------
+
+    async def start(self, attach: Callable[[Replica], None]) -> None:
+        """ConfigError: the directory or the addresses cannot be used. DamageError: the only voter of its cell is damaged."""
+        found: _Found | None = None
+        self.identity = await identities.load(self.world.disk, cell=self.config.cell, node=self.config.node)
+        if self.identity is not None:
+            found = await self._open_or_set_aside()
+            standing = Standing.VIRGIN if self._is_founding(self.identity, found) else Standing.ESTABLISHED
+            self.mesh.hello = self._hello(standing, self.identity.incarnation)
+        await self.mesh.start(self.config.host, self._peer_port())
+        if self.identity is None:
+            await self._found_or_come_back()
+            found = await self._open()
+        assert self.identity is not None and found is not None
+        await self._run(found, attach)
+
+    def _peer_port(self) -> int:
+        return self.config.peer_addresses()[self.config.node][1]
+
+    def _is_founding(self, identity: Identity, found: _Found) -> bool:
+        return identity.incarnation == FOUNDING and found.is_virgin
+
+    def _hello(self, standing: Standing, incarnation: int) -> Hello:
+        return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, [int(n) for n in self._voters])
+
+    async def _open(self) -> _Found:
+        snapshots = await self._parts.snapshots.open(self.world.disk)
+        reader = await snapshots.latest()
+        recovered = await open_journal(
+            self.world.disk,
+            clock=self.world.clock.monotonic,
+            observe_sync=self.metrics.fdatasync.observe,
+            journal_type=self._parts.journal,
+            recovery_type=self._parts.recovery,
+        )
+        if recovered.cut_bytes:
+            self.metrics.count("torn_tails_cut")
+            self.log("torn tail cut", bytes=recovered.cut_bytes)
+        found = _Found(recovered, snapshots, reader)
+        self._refuse_gap(found)
+        return found
+
+    def _refuse_gap(self, found: _Found) -> None:
+        """What was chosen here must be whole from the snapshot on, or this directory has lost something."""
+        held = found.recovered.entries
+        first = (decode_meta(found.reader.meta).slot if found.reader is not None else 0) + 1
+        for slot in range(first, found.recovered.hard_state.chosen + 1):
+            if Slot(slot) not in held:
+                raise DamageError("journal", 0, f"slot {slot} was chosen here and is neither in the journal nor in a snapshot")
+
+    async def _open_or_set_aside(self) -> _Found:
+        assert self.identity is not None
+        try:
+            found = await self._open()
+            if found.recovered.is_fresh and self.identity.incarnation != FOUNDING:
+                self.log("journal is new", incarnation=self.identity.incarnation)
+            return found
+        except DamageError as error:
+            if len(self._voters) == 1:
+                raise
+            self.metrics.count("directories_set_aside")
+            place = await identities.set_aside_damaged(self.world.disk)
+            self.log("damaged data set aside", why=str(error), to=place)
+            await self._take_identity(self._fresh_incarnation())
+            return await self._open()
+
+    def _fresh_incarnation(self) -> Incarnation:
+        return Incarnation(2 + self.world.entropy.below(1 << INCARNATION_BITS))
+
+    async def _take_identity(self, incarnation: Incarnation) -> None:
+        self.identity = Identity(cell=self.config.cell, node=self.config.id, incarnation=incarnation, voters=[int(n) for n in self._voters])
+        await identities.write(self.world.disk, self.identity)
+
+    # --- first start ---------------------------------------------------------------------------------------------------------
+
+    async def _found_or_come_back(self) -> None:
+        """An empty directory: wait until the other voters say which of the two this is."""
+        while (may_found := self._may_found()) is None:
+            self._heard.clear()
+            try:
+                await asyncio.wait_for(self._heard.wait(), FIRST_START_LOG_MS / 1000)
+            except TimeoutError:
+                missing = [int(n) for n in self._voters if n != self.config.node and n not in self._hellos]
+                self.log("first start waits for voters", missing=missing)
+        incarnation = FOUNDING if may_found else self._fresh_incarnation()
+        await self._take_identity(incarnation)
+        self.log("identity taken", incarnation=incarnation, founding=may_found)
+        self.mesh.become(self._hello(Standing.VIRGIN if may_found else Standing.ESTABLISHED, incarnation))
+
+    def _may_found(self) -> bool | None:
+        """Rule 6: a founding voter only if all initial voters are here and none has begun; None: not known yet."""
+        if self.config.node not in self._voters:
+            return False
+        others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
+        if any(hello is not None and hello.standing == Standing.ESTABLISHED for hello in others):
+            return False
+        return None if any(hello is None for hello in others) else True
+
+    def _all_have_identities(self) -> bool:
+        others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
+        return all(hello is not None and hello.standing != Standing.EMPTY for hello in others)
+
+    # --- running -------------------------------------------------------------------------------------------------------------
+
+    async def _run(self, found: _Found, attach: Callable[[Replica], None]) -> None:
+        assert self.identity is not None
+        restored, chunks = await self._restored(found, Incarnation(self.identity.incarnation))
+        engine = self._parts.engine(
+            self.config.node,
+            restored,
+            now_ms=int(self.world.clock.monotonic() * 1000),
+            random=self.world.entropy.below,
+        )
+        machines = list(self._make_machines())
+        replica = self._parts.replica(
+            self.world,
+            self.config.node,
+            engine,
+            found.recovered.journal,
+            found.snapshots,
+            self.mesh,
+            lambda mine: self._parts.registry(machines, mine),
+            self.metrics,
+            self.log,
+            self._fatal,
+        )
+        if chunks:
+            replica.registry.restore(chunks)
+        attach(replica)
+        self.replica = replica
+        self.world.spawner.spawn(found.recovered.journal.keep_prepared(), "prepare-segments")
+        may_campaign = not self._is_founding(self.identity, found) or self._all_have_identities()
+        replica.start(campaign=may_campaign)
+        for node in sorted(self._hellos):
+            replica.peer_hello(node, self._hellos[node])
+
+    async def _restored(self, found: _Found, incarnation: Incarnation) -> tuple[Restored, list[bytes]]:
+        membership = Membership(
+            voters={node: Voter(FOUNDING, Slot(1)) for node in self._voters},
+            learners={NodeId(int(name)): Incarnation(0) for name in sorted(self.config.learners, key=int)},
+        )
+        slot, origin, chunks = Slot(0), Ballot(0), []
+        if found.reader is not None:
+            meta = decode_meta(found.reader.meta)
+            slot, origin, membership = Slot(meta.slot), Ballot(meta.origin_applied), meta.decode_membership()
+            chunks = [chunk async for chunk in found.reader.chunks()]
+        hard_state = found.recovered.hard_state
+        entries = tuple(entry for _, entry in sorted(found.recovered.entries.items()) if entry.slot > slot)
+        chosen = Slot(max(hard_state.chosen, slot))
+        return Restored(HardState(hard_state.promised, chosen), slot, membership, entries, incarnation, origin), chunks
+
+    def stop(self) -> None:
+        if self.replica is not None:
+            self.replica.stop()
+        self.mesh.close()
+
+    # --- from the mesh -------------------------------------------------------------------------------------------------------
+
+    def peer_hello(self, node: NodeId, hello: Hello) -> None:
+        self._hellos[node] = hello
+        self._heard.set()
+        if self.replica is not None:
+            if self._all_have_identities():
+                self.replica.allow_campaign()
+            self.replica.peer_hello(node, hello)
+
+    def peer_frame(self, node: NodeId, incarnation: Incarnation, kind: Type, body: bytes) -> None:
+        if self.replica is not None:
+            self.replica.peer_frame(node, incarnation, kind, body)
+
+    def peer_lost(self, node: NodeId) -> None:
+        hello = self._hellos.get(node)
+        if hello is not None and hello.standing == Standing.EMPTY:
+            del self._hellos[node]
+        if self.replica is not None:
+            self.replica.peer_lost(node)
