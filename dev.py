@@ -143,7 +143,8 @@ class Venv:
             return False
         if not self.run([self.python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]):
             return False
-        return self.run([self.base, *PIP, "install", "--quiet", "--target", self.last_line(), "pip"])
+        fetch = [*PIP, "install", "--quiet", "--constraint", self.constraints, "--target", self.last_line(), "pip"]
+        return self.run([self.base, *fetch])
 
     def by_fetched_virtualenv(self) -> "bool":
         """The venv module is missing, but pip is there: fetch virtualenv next to the environment and use it once."""
@@ -221,7 +222,7 @@ def check_steps(venv: "Venv") -> "list[tuple[str, list[str]]]":
         ("ruff", [os.path.join(venv.bin, "ruff"), "check", "--quiet", "."]),
         ("types", [os.path.join(venv.bin, "mypy")]),
         ("layers", [os.path.join(venv.bin, "lint-imports")]),
-        ("tidy", pytest(venv, "-q", "tests/tidy")),
+        ("tidy", pytest(venv, "-q", "--tb=short", "-m", "not full", "tests/tidy")),
     ]
 
 

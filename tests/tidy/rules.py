@@ -37,8 +37,8 @@ def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, Function):
             yield prefix + child.name, child
-        named = isinstance(child, Function | ast.ClassDef)
-        yield from functions(child, f"{prefix}{child.name}." if named else prefix)  # type: ignore[union-attr]
+        inner = f"{prefix}{child.name}." if isinstance(child, Function | ast.ClassDef) else prefix
+        yield from functions(child, inner)
 
 
 def function_at(tree: ast.AST, line: int) -> str:
@@ -76,18 +76,26 @@ def missing_docstring(file: Source) -> Iterator[str]:
 
 
 def broad_excepts(file: Source, allowed: Collection[tuple[str, str]] = ()) -> Iterator[str]:
-    """`except:`, `except Exception`, `except BaseException` and `suppress(Exception)` hide what nobody thought of."""
+    """`except:`, `except Exception`, `except BaseException` and `suppress(Exception)` hide what nobody thought of.
+
+    A handler that cleans up and ends in a bare `raise` hides nothing.
+    """
     broad = {"Exception", "BaseException"}
     for node in ast.walk(file.tree):
+        if not isinstance(node, ast.ExceptHandler | ast.Call):
+            continue
         caught: list[ast.expr | None] = []
+        line = node.lineno
         if isinstance(node, ast.ExceptHandler):
+            if isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None:
+                continue
             caught = list(node.type.elts) if isinstance(node.type, ast.Tuple) else [node.type]
-        elif isinstance(node, ast.Call) and called(node) == "suppress":
+        elif called(node) == "suppress":
             caught = list(node.args)
         hits = [c for c in caught if c is None or (isinstance(c, ast.Name) and c.id in broad)]
-        where = function_at(file.tree, node.lineno) if hits else ""
+        where = function_at(file.tree, line) if hits else ""
         if hits and (file.path, where) not in allowed:
-            yield f"{file.path}:{node.lineno}: {where} catches everything; name the errors, or give a reason in tests/tidy/allowed.py"
+            yield f"{file.path}:{line}: {where} catches everything; name the errors, or give a reason in tests/tidy/allowed.py"
 
 
 def called(node: ast.Call) -> str:
@@ -103,9 +111,17 @@ def prints(file: Source) -> Iterator[str]:
 
 
 def bare_tasks(file: Source, allowed: Collection[tuple[str, str]] = ()) -> Iterator[str]:
-    """A task that nobody supervises dies in silence: use Spawner.spawn."""
+    """A task that nobody supervises dies in silence: use Spawner.spawn, or an asyncio.TaskGroup."""
+    items = [item for node in ast.walk(file.tree) if isinstance(node, ast.AsyncWith) for item in node.items]
+    groups = {
+        f"{item.optional_vars.id}.create_task"
+        for item in items
+        if isinstance(item.optional_vars, ast.Name) and ast.unparse(item.context_expr).endswith("TaskGroup()")
+    }
     for node in ast.walk(file.tree):
         if isinstance(node, ast.Call) and called(node) in ("create_task", "ensure_future"):
+            if ast.unparse(node.func) in groups:
+                continue
             where = function_at(file.tree, node.lineno)
             if (file.path, where) not in allowed:
                 yield f"{file.path}:{node.lineno}: {where} makes a bare task ({called(node)}); spawn through the Spawner port"

@@ -32,7 +32,8 @@ class Machine(dev.Venv):  # type: ignore[misc, name-defined]
         for name in ("pyproject.toml", "constraints.txt"):
             (root / name).write_text(name, encoding="utf-8")
         super().__init__(str(root), "/usr/bin/python3")
-        self.works, self.commands = works, []
+        self.works = works
+        self.commands: list[str] = []
 
     def run(self, command: list[str], **environment: str) -> bool:
         line = " ".join(command).replace(self.path, ".venv")
