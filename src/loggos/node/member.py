@@ -5,7 +5,7 @@ loss.
     none        -                          a founding voter, if every other voter answers and none has begun; else a
       lost voter (rule 6)
     present     sound                      what it was
-    present     damaged, not a torn tail   set aside, then a lost voter; the only voter of its cell stops instead
+    begun       damaged, not a torn tail   set aside, then a lost voter; the only voter of its cell stops instead
     another cell's, or a newer version's   ConfigError, nothing touched
 
 A lost voter takes a fresh incarnation, vouches for nothing, and follows until the log has taken it back
@@ -59,13 +59,10 @@ class MemberParts:
 class _Found:
     """What the data directory holds."""
 
+    identity: Identity
     recovered: Recovered
     snapshots: SnapshotStore
     reader: SnapshotReader | None
-
-    @property
-    def is_virgin(self) -> bool:
-        return self.reader is None and not self.recovered.hard_state.promised and not self.recovered.entries
 
 
 class Member:
@@ -84,7 +81,6 @@ class Member:
         self.config, self.world, self.log = config, world, log
         self.metrics = Metrics()
         self.replica: Replica | None = None
-        self.identity: Identity | None = None
         self._parts = parts or MemberParts()
         self._make_machines = make_machines
         self._fatal = fatal
@@ -97,29 +93,32 @@ class Member:
 
     async def start(self, attach: Callable[[Replica], None]) -> None:
         """ConfigError: the directory or the addresses cannot be used. DamageError: the only voter of its cell is damaged."""
-        found: _Found | None = None
-        self.identity = await identities.load(self.world.disk, cell=self.config.cell, node=self.config.node)
-        if self.identity is not None:
-            found = await self._open_or_set_aside()
-            standing = Standing.VIRGIN if self._is_founding(self.identity, found) else Standing.ESTABLISHED
-            self.mesh.hello = self._hello(standing, self.identity.incarnation)
+        identity = await identities.load(self.world.disk, cell=self.config.cell, node=self.config.node)
+        found = None if identity is None else await self._open_or_set_aside(identity)
+        if found is not None:
+            self.mesh.hello = self._hello_of(found)
         await self.mesh.start(self.config.host, self._peer_port())
-        if self.identity is None:
-            await self._found_or_come_back()
-            found = await self._open()
-        assert self.identity is not None and found is not None
+        if found is None:
+            found = await self._open_new(await self._founding_or_lost())
+            self.mesh.become(self._hello_of(found))
         await self._run(found, attach)
 
     def _peer_port(self) -> int:
         return self.config.peer_addresses()[self.config.node][1]
 
-    def _is_founding(self, identity: Identity, found: _Found) -> bool:
-        return identity.incarnation == FOUNDING and found.is_virgin
-
     def _hello(self, standing: Standing, incarnation: int) -> Hello:
         return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, [int(n) for n in self._voters])
 
-    async def _open(self) -> _Found:
+    def _hello_of(self, found: _Found) -> Hello:
+        return self._hello(Standing.VIRGIN if self._is_virgin(found) else Standing.ESTABLISHED, found.identity.incarnation)
+
+    def _is_virgin(self, found: _Found) -> bool:
+        """A founding voter that has promised and accepted nothing."""
+        recovered = found.recovered
+        is_empty = found.reader is None and not recovered.hard_state.promised and not recovered.entries
+        return is_empty and found.identity.incarnation == FOUNDING
+
+    async def _open(self, identity: Identity) -> _Found:
         snapshots = await self._parts.snapshots.open(self.world.disk)
         reader = await snapshots.latest()
         recovered = await open_journal(
@@ -132,7 +131,7 @@ class Member:
         if recovered.cut_bytes:
             self.metrics.count("torn_tails_cut")
             self.log("torn tail cut", bytes=recovered.cut_bytes)
-        found = _Found(recovered, snapshots, reader)
+        found = _Found(identity, recovered, snapshots, reader)
         self._refuse_gap(found)
         return found
 
@@ -144,32 +143,50 @@ class Member:
             if Slot(slot) not in held:
                 raise DamageError("journal", 0, f"slot {slot} was chosen here and is neither in the journal nor in a snapshot")
 
-    async def _open_or_set_aside(self) -> _Found:
-        assert self.identity is not None
+    async def _open_new(self, identity: Identity) -> _Found:
+        """Make an empty journal, and only then say that this identity has begun: a begun identity without a journal has lost it."""
+        await identities.write(self.world.disk, identity)
+        found = await self._open(identity)
+        found.identity = identity.begin()
+        await identities.write(self.world.disk, found.identity)
+        self.log("identity taken", incarnation=identity.incarnation)
+        return found
+
+    async def _open_or_set_aside(self, identity: Identity) -> _Found:
+        if not identity.begun:
+            return await self._open_new(identity)
         try:
-            found = await self._open()
-            if found.recovered.is_fresh and self.identity.incarnation != FOUNDING:
-                self.log("journal is new", incarnation=self.identity.incarnation)
-            return found
-        except DamageError as error:
-            if len(self._voters) == 1:
-                raise
-            self.metrics.count("directories_set_aside")
-            place = await identities.set_aside_damaged(self.world.disk)
-            self.log("damaged data set aside", why=str(error), to=place)
-            await self._take_identity(self._fresh_incarnation())
-            return await self._open()
+            found = await self._open(identity)
+            if not self._has_lost_journal(found):
+                return found
+            error = DamageError("journal", 0, "it is gone")
+        except DamageError as damage:
+            error = damage
+        if len(self._voters) == 1:
+            raise error
+        return await self._come_back(error)
+
+    def _has_lost_journal(self, found: _Found) -> bool:
+        return found.recovered.is_fresh
+
+    async def _come_back(self, error: DamageError) -> _Found:
+        """The new incarnation is durable before the old data moves, so that no crash in between can pass for a sound voter."""
+        self.metrics.count("directories_set_aside")
+        identity = self._identity(self._fresh_incarnation())
+        await identities.write(self.world.disk, identity)
+        place = await identities.set_aside_damaged(self.world.disk)
+        self.log("damaged data set aside", why=str(error), to=place)
+        return await self._open_new(identity)
 
     def _fresh_incarnation(self) -> Incarnation:
         return Incarnation(2 + self.world.entropy.below(1 << INCARNATION_BITS))
 
-    async def _take_identity(self, incarnation: Incarnation) -> None:
-        self.identity = Identity(cell=self.config.cell, node=self.config.id, incarnation=incarnation, voters=[int(n) for n in self._voters])
-        await identities.write(self.world.disk, self.identity)
+    def _identity(self, incarnation: Incarnation) -> Identity:
+        return Identity(cell=self.config.cell, node=self.config.id, incarnation=incarnation, voters=[int(n) for n in self._voters])
 
     # --- first start ---------------------------------------------------------------------------------------------------------
 
-    async def _found_or_come_back(self) -> None:
+    async def _founding_or_lost(self) -> Identity:
         """An empty directory: wait until the other voters say which of the two this is."""
         while (may_found := self._may_found()) is None:
             self._heard.clear()
@@ -178,10 +195,7 @@ class Member:
             except TimeoutError:
                 missing = [int(n) for n in self._voters if n != self.config.node and n not in self._hellos]
                 self.log("first start waits for voters", missing=missing)
-        incarnation = FOUNDING if may_found else self._fresh_incarnation()
-        await self._take_identity(incarnation)
-        self.log("identity taken", incarnation=incarnation, founding=may_found)
-        self.mesh.become(self._hello(Standing.VIRGIN if may_found else Standing.ESTABLISHED, incarnation))
+        return self._identity(FOUNDING if may_found else self._fresh_incarnation())
 
     def _may_found(self) -> bool | None:
         """Rule 6: a founding voter only if all initial voters are here and none has begun; None: not known yet."""
@@ -199,8 +213,7 @@ class Member:
     # --- running -------------------------------------------------------------------------------------------------------------
 
     async def _run(self, found: _Found, attach: Callable[[Replica], None]) -> None:
-        assert self.identity is not None
-        restored, chunks = await self._restored(found, Incarnation(self.identity.incarnation))
+        restored, chunks = await self._restored(found)
         engine = self._parts.engine(
             self.config.node,
             restored,
@@ -219,18 +232,22 @@ class Member:
             self.metrics,
             self.log,
             self._fatal,
+            self._begun,
         )
         if chunks:
             replica.registry.restore(chunks)
         attach(replica)
         self.replica = replica
         self.world.spawner.spawn(found.recovered.journal.keep_prepared(), "prepare-segments")
-        may_campaign = not self._is_founding(self.identity, found) or self._all_have_identities()
-        replica.start(campaign=may_campaign)
+        replica.start(campaign=not self._is_virgin(found) or self._all_have_identities())
         for node in sorted(self._hellos):
             replica.peer_hello(node, self._hellos[node])
 
-    async def _restored(self, found: _Found, incarnation: Incarnation) -> tuple[Restored, list[bytes]]:
+    def _begun(self) -> None:
+        """Time passes for the engine: from now on this node may promise, so an empty peer must not take it for a virgin."""
+        self.mesh.become(self._hello(Standing.ESTABLISHED, self.mesh.hello.incarnation))
+
+    async def _restored(self, found: _Found) -> tuple[Restored, list[bytes]]:
         membership = Membership(
             voters={node: Voter(FOUNDING, Slot(1)) for node in self._voters},
             learners={NodeId(int(name)): Incarnation(0) for name in sorted(self.config.learners, key=int)},
@@ -242,7 +259,7 @@ class Member:
             chunks = [chunk async for chunk in found.reader.chunks()]
         hard_state = found.recovered.hard_state
         entries = tuple(entry for _, entry in sorted(found.recovered.entries.items()) if entry.slot > slot)
-        chosen = Slot(max(hard_state.chosen, slot))
+        chosen, incarnation = Slot(max(hard_state.chosen, slot)), Incarnation(found.identity.incarnation)
         return Restored(HardState(hard_state.promised, chosen), slot, membership, entries, incarnation, origin), chunks
 
     def stop(self) -> None:

@@ -82,9 +82,10 @@ class Replica:
         metrics: Metrics,
         log: Logger,
         fatal: Callable[[BaseException], None],
+        begun: Callable[[], None],
     ) -> None:
         self.world, self.node, self.engine, self.mesh, self.metrics, self.log = world, node, engine, mesh, metrics, log
-        self._fatal = fatal
+        self._fatal, self._begun = fatal, begun
         self._loop = world.loop
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
@@ -119,13 +120,16 @@ class Replica:
     def start(self, *, campaign: bool) -> None:
         """Begin. Without `campaign` time does not pass for the engine until a peer's message arrives or
         `allow_campaign` is called."""
-        self._ticking = campaign
+        if campaign:
+            self.allow_campaign()
         self.world.spawner.spawn(self.persister.run(), "persister")
         self.schedule()
         self._loop.call_later(TICK_MS / 1000, self._tick)
 
     def allow_campaign(self) -> None:
-        self._ticking = True
+        if not self._ticking:
+            self._ticking = True
+            self._begun()
 
     def stop(self) -> None:
         """Leave at once: no more turns. What was acknowledged is durable."""
@@ -237,7 +241,7 @@ class Replica:
         self.schedule()
 
     def _on_message(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
-        self._ticking = True
+        self.allow_campaign()
         self.engine.step(node, incarnation, decode_message(body))
 
     def _on_forward(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
