@@ -13,7 +13,7 @@ import ipaddress
 from typing import Final
 
 from loggos.base.limits import ACL_TABLE_MAX
-from loggos.coordination.zookeeper.codec import PERM_ALL, PERM_READ, Acl
+from loggos.coordination.zookeeper.codec import PERM_ALL, PERM_READ, Acl, Reader, encode_acl
 
 AclList = tuple[Acl, ...]
 Identities = tuple[tuple[bytes, bytes], ...]
@@ -27,6 +27,12 @@ IP: Final = b"ip"
 
 OPEN_ACL: Final[AclList] = (Acl(PERM_ALL, WORLD, ANYONE),)
 READ_ACL: Final[AclList] = (Acl(PERM_READ, WORLD, ANYONE),)
+_OPEN_BYTES: Final = encode_acl(OPEN_ACL)
+
+
+def read_acl(reader: Reader) -> AclList:
+    """The list that comes next in a request; the usual one is recognised by its bytes."""
+    return OPEN_ACL if reader.skip(_OPEN_BYTES) else reader.acl()
 
 
 def permits(acl: AclList, perm: int, identities: Identities) -> bool:
@@ -116,7 +122,7 @@ class AclTable:
         self._lists_max = lists_max
 
     def intern(self, acl: AclList) -> AclList:
-        if acl == OPEN_ACL:
+        if acl is OPEN_ACL or acl == OPEN_ACL:
             return OPEN_ACL
         if len(self._lists) >= self._lists_max:
             self._lists.clear()

@@ -21,7 +21,7 @@ from loggos.base.errors import FrameError
 from loggos.base.ids import NODE_BITS, Index, NodeId, SessionId, Stamps
 from loggos.base.limits import MULTI_OPERATIONS_MAX
 from loggos.coordination import commands, snapshot
-from loggos.coordination.acl import OPEN_ACL, AclList, AclTable, permits
+from loggos.coordination.acl import OPEN_ACL, AclList, AclTable, permits, read_acl
 from loggos.coordination.commands import CHANGED, NO_SESSION, Attached, Outcome, TreeEvent
 from loggos.coordination.operations import Operations, Refusal, Run
 from loggos.coordination.sessions import Session, SessionTable
@@ -49,7 +49,7 @@ Arguments = tuple[Any, ...]
 
 
 def _read_create(reader: Reader) -> Arguments:
-    return reader.buffer(), reader.buffer(), reader.acl(), reader.int32()
+    return reader.buffer(), reader.buffer(), read_acl(reader), reader.int32()
 
 
 def _read_path_version(reader: Reader) -> Arguments:
@@ -61,7 +61,7 @@ def _read_set_data(reader: Reader) -> Arguments:
 
 
 def _read_set_acl(reader: Reader) -> Arguments:
-    return reader.buffer(), reader.acl(), reader.int32()
+    return reader.buffer(), read_acl(reader), reader.int32()
 
 
 def _read_auth(reader: Reader) -> Arguments:

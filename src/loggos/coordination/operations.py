@@ -114,11 +114,11 @@ class Operations:
         self.demand_version(node.version, version)
         if node.children:
             raise Refusal(codec.NOT_EMPTY)
-        self._remove(run, path, node)
+        self._remove(run, path, parent_path, node)
 
-    def _remove(self, run: Run, path: bytes, node: Znode) -> None:
+    def _remove(self, run: Run, path: bytes, parent_path: bytes, node: Znode) -> None:
         tree = self.tree
-        tree.delete(path, run.index)
+        tree.delete(path, parent_path, run.index)
         if node.owner:
             owner = self.sessions[SessionId(node.owner)]
             del owner.ephemerals[path]
@@ -164,7 +164,7 @@ class Operations:
     def end_session(self, run: Run, session: Session) -> None:
         """Forget a session and delete what it owns, in the order of the paths. The caller called sessions.before_change."""
         for path in sorted(session.ephemerals):
-            self._remove(run, path, self.tree.nodes[path])
+            self._remove(run, path, paths.parent_of(path) or paths.ROOT, self.tree.nodes[path])
         assert not session.ephemerals, session.id
         del self.sessions[session.id]
         run.ended.append(session.id)

@@ -19,7 +19,7 @@ from typing import Final
 from loggos.base.errors import FrameError, InternalError
 from loggos.base.ids import SessionId
 from loggos.base.limits import SNAPSHOT_SLICE_BYTES, SNAPSHOT_SLICE_ITEMS
-from loggos.coordination.acl import OPEN_ACL, AclTable
+from loggos.coordination.acl import OPEN_ACL, AclTable, read_acl
 from loggos.coordination.paths import ROOT
 from loggos.coordination.sessions import Session, SessionTable
 from loggos.coordination.tree import Tree, Znode
@@ -223,7 +223,7 @@ def _restore_node(record: bytes, tree: Tree, acls: AclTable) -> None:
     acl = OPEN_ACL
     if data_end < len(record):
         try:
-            acl = acls.intern(Reader(record, data_end).acl())
+            acl = acls.intern(read_acl(Reader(record, data_end)))
         except FrameError as error:
             raise InternalError(f"a snapshot holds a node with an unreadable ACL: {error}") from error
     node = Znode(record[path_end:data_end], acl, czxid, ctime, owner, tree.epoch)
@@ -252,6 +252,6 @@ def _link(tree: Tree, sessions: SessionTable) -> None:
         raise InternalError("a snapshot holds no root")
     for path, node in tree.nodes.items():
         if path != ROOT:
-            tree.link(path)
+            tree.link(path, tree.parent(path))
         if node.owner:
             sessions[SessionId(node.owner)].ephemerals[path] = None

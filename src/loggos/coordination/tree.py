@@ -101,11 +101,14 @@ class Tree:
         for path in RESERVED_PATHS:
             self.nodes[path] = Znode(b"", READ_ACL if path == CONFIG else OPEN_ACL, 0, 0, 0, self.epoch)
         for path in RESERVED_PATHS[1:]:
-            self.link(path)
+            self.link(path, self.parent(path))
 
-    def link(self, path: bytes) -> None:
+    def parent(self, path: bytes) -> Znode:
+        """The node above; KeyError if there is none."""
+        return self.nodes[parent_of(path) or ROOT]
+
+    def link(self, path: bytes, parent: Znode) -> None:
         """Enter a node's name in its parent's children."""
-        parent = self.nodes[parent_of(path) or ROOT]
         children = parent.children
         if children is None:
             children = parent.children = Children()
@@ -114,9 +117,8 @@ class Tree:
         children[name] = None
         children.listing_bytes += _NAME_LENGTH_BYTES + len(name)
 
-    def unlink(self, path: bytes) -> None:
+    def unlink(self, path: bytes, parent: Znode) -> None:
         """Take a node's name out of its parent's children."""
-        parent = self.nodes[parent_of(path) or ROOT]
         children = parent.children
         assert children is not None, path
         name = name_of(path)
@@ -135,18 +137,17 @@ class Tree:
             self.undo.append((self._undo_create, (path, parent, parent.creates, parent.pzxid)))
         assert path not in self.nodes, path
         node = self.nodes[path] = Znode(data, acl, index, wall_ms, owner, self.epoch)
-        self.link(path)
+        self.link(path, parent)
         parent.creates = wrap_int32(parent.creates + 1)
         parent.pzxid = index
         return node
 
     def _undo_create(self, path: bytes, parent: Znode, creates: int, pzxid: int) -> None:
-        self.unlink(path)
+        self.unlink(path, parent)
         del self.nodes[path]
         parent.creates, parent.pzxid = creates, pzxid
 
-    def delete(self, path: bytes, index: int) -> None:
-        parent_path = parent_of(path) or ROOT
+    def delete(self, path: bytes, parent_path: bytes, index: int) -> None:
         parent, node = self.nodes[parent_path], self.nodes[path]
         assert not node.children and path != ROOT, path
         if self.saver is not None:
@@ -154,13 +155,13 @@ class Tree:
             self.saver(path, node)
         if self.undo is not None:
             self.undo.append((self._undo_delete, (path, node, parent, parent.pzxid)))
-        self.unlink(path)
+        self.unlink(path, parent)
         del self.nodes[path]
         parent.pzxid = index
 
     def _undo_delete(self, path: bytes, node: Znode, parent: Znode, pzxid: int) -> None:
         self.nodes[path] = node
-        self.link(path)
+        self.link(path, parent)
         parent.pzxid = pzxid
 
     def set_data(self, path: bytes, node: Znode, data: bytes, index: int, wall_ms: int) -> None:

@@ -203,11 +203,25 @@ class Reader:
 
     def buffer(self) -> bytes:
         """A buffer or a ustring; empty for null."""
-        size = self.int32()
-        if size == -1:
-            return b""
-        at = self._take(size)
+        at = self.at + 4
+        left = self._end - at
+        if left < 0:
+            raise FrameError(f"a length at {self.at}, but only {left + 4} bytes are left")
+        size: int = INT32.unpack_from(self._data, at - 4)[0]
+        if not 0 <= size <= left:
+            if size != -1:
+                raise FrameError(f"a field of {size} bytes at {at}, but only {left} are left")
+            size = 0
+        self.at = at + size
         return bytes(self._data[at : at + size])
+
+    def skip(self, expected: bytes) -> bool:
+        """Step over these very bytes, if they come next."""
+        end = self.at + len(expected)
+        if end > self._end or self._data[self.at : end] != expected:
+            return False
+        self.at = end
+        return True
 
     def vector(self, item_bytes_min: int) -> int:
         """The item count of a vector, checked against what is left: no count can make us allocate more than was sent."""
