@@ -1,0 +1,8 @@
+"""The real world: the ports of base/ports.py over this machine's clock, disk and network.
+
+    loop.py    the event loop (uvloop where it can be had), thread switching, garbage collection
+    world.py   HostWorld: all ports of one node, supervision of its tasks
+    disk.py    the data directory: a journal thread and a thread for everything else
+
+Nothing here knows a service. tests/ports/ holds it to the same rules as the simulated world.
+"""

@@ -1,0 +1,364 @@
+"""The data directory on a real disk: ports.Disk and ports.File.
+
+Rules:
+- One dedicated thread does the journal's pwrite and fdatasync (rule 21), in call order; whatever queued up meanwhile shares
+  one fdatasync per file and one wake-up of the loop. Everything else goes through a second thread, one after another.
+- After a failed write or sync a file refuses for good, under whatever handle: the kernel may have dropped the dirty pages,
+  and a later success would prove nothing. EIO and friends are StorageError; a full disk is OutOfSpaceError and spoils
+  nothing.
+- The data directory is locked while it is open: two processes never share one.
+
+Sources: pwritev(2), fdatasync(2); "Can Applications Recover from fsync Failures?" (ATC 2020).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, NamedTuple, TypeVar
+
+from loggos.base.errors import ConfigError, OutOfSpaceError, StorageError
+from loggos.base.ports import Buffer
+
+Result = TypeVar("Result")
+Names = list[str]
+_VECTORS_MAX: Final = 512  # chunks per pwritev; the system's IOV_MAX is 1,024
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _Write(NamedTuple):
+    file: HostFile
+    offset: int
+    chunks: Sequence[Buffer]
+    future: asyncio.Future[None]
+
+
+class JournalThread:
+    """Takes writes in order, makes them durable, and tells the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._done: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+        self._thread = threading.Thread(target=self._work, name="loggos-journal", daemon=True)
+        self._thread.start()
+
+    def submit(self, write: _Write) -> None:
+        self._queue.put(write)
+
+    def stop(self) -> None:
+        """Finish what is queued, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            batch, is_last = self._take()
+            if batch:
+                self._process(batch)
+            if is_last:
+                return
+
+    def _take(self) -> tuple[list[_Write], bool]:
+        """Wait for a write, then take all that are there."""
+        queue = self._queue
+        item = queue.get()
+        batch: list[_Write] = []
+        while item is not None:
+            batch.append(item)
+            if queue.empty():
+                return batch, False
+            item = queue.get()
+        return batch, True
+
+    def _process(self, batch: list[_Write]) -> None:
+        outcomes: list[Exception | None] = []
+        files: dict[HostFile, Exception | None] = {}
+        for write in batch:
+            error = _attempt(write.file.write_now, write.offset, write.chunks)
+            outcomes.append(error)
+            if error is None:
+                files[write.file] = None
+        for file in files:
+            files[file] = _attempt(file.sync_now)
+        for write, outcome in zip(batch, outcomes, strict=True):
+            self._done.append((write.future, outcome or files[write.file]))
+        try:
+            self._loop.call_soon_threadsafe(self._complete)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _complete(self) -> None:
+        done = self._done
+        while done:
+            future, error = done.popleft()
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+
+def _attempt(work: Callable[..., None], *args: object) -> Exception | None:
+    try:
+        work(*args)
+    except (StorageError, OutOfSpaceError) as error:
+        return error
+    return None
+
+
+class HostFile:
+    """An open file of the data directory."""
+
+    def __init__(self, disk: HostDisk, path: str, descriptor: int) -> None:
+        self.path = path
+        self._disk = disk
+        self._descriptor = descriptor
+        self._is_open = True
+
+    # --- the port ---
+
+    async def size(self) -> int:
+        return await self._disk.run(self._size)
+
+    async def read(self, offset: int, size_bytes: int) -> bytes:
+        return await self._disk.run(self._read, offset, size_bytes)
+
+    def write_sync(self, offset: int, chunks: Sequence[Buffer]) -> Awaitable[None]:
+        return self._disk.write_sync(self, offset, chunks)
+
+    async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
+        await self._disk.run(self.write_now, offset, chunks)
+
+    async def sync(self) -> None:
+        await self._disk.run(self.sync_now)
+
+    async def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            await self._disk.run(os.close, self._descriptor)
+
+    # --- in the threads ---
+
+    def _size(self) -> int:
+        try:
+            return os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise _refused("examine", self.path, error) from error
+
+    def _read(self, offset: int, size_bytes: int) -> bytes:
+        pieces: list[bytes] = []
+        try:
+            while size_bytes > 0:
+                piece = os.pread(self._descriptor, size_bytes, offset)
+                if not piece:
+                    break
+                pieces.append(piece)
+                offset += len(piece)
+                size_bytes -= len(piece)
+        except OSError as error:
+            raise _refused("read", self.path, error) from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write_now(self, offset: int, chunks: Sequence[Buffer]) -> None:
+        """Write all chunks, here and now. StorageError, OutOfSpaceError."""
+        self._disk.refuse_if_failed(self.path)
+        try:
+            self._write_all(offset, chunks)
+        except OSError as error:
+            raise self._failed("write", error) from error
+
+    def _write_all(self, offset: int, chunks: Sequence[Buffer]) -> None:
+        for start in range(0, len(chunks), _VECTORS_MAX):
+            part = chunks[start : start + _VECTORS_MAX] if len(chunks) > _VECTORS_MAX else chunks
+            expected = sum(map(len, part))
+            written = os.pwritev(self._descriptor, part, offset)
+            if written < expected:
+                written = self._write_rest(b"".join(part), written, offset)
+            offset += written
+
+    def _write_rest(self, data: bytes, written: int, offset: int) -> int:
+        """The system took only a part (a signal, or a disk that is nearly full): go on until all is taken or it says why not."""
+        view = memoryview(data)
+        while written < len(view):
+            count = os.pwrite(self._descriptor, view[written:], offset + written)
+            if count == 0:
+                raise OSError(errno.EIO, "the system wrote nothing")
+            written += count
+        return written
+
+    def sync_now(self) -> None:
+        """Make the file's bytes durable, here and now. StorageError."""
+        self._disk.refuse_if_failed(self.path)
+        try:
+            data_sync(self._descriptor)
+        except OSError as error:
+            raise self._failed("sync", error, spoils=True) from error
+
+    def _failed(self, what: str, error: OSError, spoils: bool = False) -> StorageError | OutOfSpaceError:
+        """Remember a failure for good. A full disk spoils nothing, unless it was a sync that found out: its pages may be gone."""
+        if spoils or error.errno not in _FULL:
+            self._disk.failed[self.path] = None
+            return _refused(what, self.path, error, is_fatal=True)
+        return _out_of_space(self.path)
+
+
+class HostDisk:
+    """The data directory of one node. Paths are relative to it."""
+
+    def __init__(self, root: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.root = root
+        self.failed: dict[str, None] = {}
+        self._loop = loop
+        self._lock = _lock_directory(root)
+        self._journal = JournalThread(loop)
+        self._others = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loggos-disk")
+
+    def close(self) -> None:
+        """Finish what was handed over, stop the threads, unlock the directory."""
+        self._journal.stop()
+        self._others.shutdown(wait=True)
+        os.close(self._lock)
+
+    def write_sync(self, file: HostFile, offset: int, chunks: Sequence[Buffer]) -> Awaitable[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._journal.submit(_Write(file, offset, chunks, future))
+        return future
+
+    async def run(self, work: Callable[..., Result], *args: object) -> Result:
+        """On the thread for everything but the journal."""
+        return await self._loop.run_in_executor(self._others, work, *args)
+
+    def refuse_if_failed(self, path: str) -> None:
+        if path in self.failed:
+            raise StorageError(f"{path}: an earlier write or sync failed, so none is believed; restart the node")
+
+    def _resolve(self, path: str) -> Path:
+        parts = path.split("/") if path else []
+        if any(part in ("", ".", "..") for part in parts):
+            raise StorageError(f"{path!r} is no path inside the data directory")
+        return self.root.joinpath(*parts)
+
+    # --- the port ---
+
+    async def open(self, path: str, *, create: bool = False) -> HostFile:
+        return await self.run(self._open, path, create)
+
+    def _open(self, path: str, create: bool) -> HostFile:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        try:
+            return HostFile(self, path, os.open(self._resolve(path), flags, 0o600))
+        except FileNotFoundError:
+            raise
+        except FileExistsError as error:
+            raise StorageError(f"cannot create {path}: it exists already") from error
+        except OSError as error:
+            raise _refused("open", path, error) from error
+
+    async def list(self, directory: str) -> Names:
+        return await self.run(self._list, directory)
+
+    def _list(self, directory: str) -> Names:
+        try:
+            return sorted(os.listdir(self._resolve(directory)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _refused("list", directory, error) from error
+
+    async def make_directory(self, path: str) -> None:
+        await self._change("make directory", path, lambda: self._resolve(path).mkdir(0o700, parents=True, exist_ok=True))
+
+    async def rename(self, old: str, new: str) -> None:
+        await self._change("rename", old, lambda: os.replace(self._resolve(old), self._resolve(new)))
+
+    async def remove(self, path: str) -> None:
+        await self._change("remove", path, lambda: self._remove(path))
+
+    def _remove(self, path: str) -> None:
+        target = self._resolve(path)
+        if target.is_dir():
+            target.rmdir()
+        else:
+            target.unlink()
+
+    async def sync_dir(self, directory: str) -> None:
+        await self._change("sync", directory or ".", lambda: sync_directory(self._resolve(directory)))
+
+    async def free_bytes(self) -> int:
+        return await self.run(self._free_bytes)
+
+    def _free_bytes(self) -> int:
+        try:
+            found = os.statvfs(self.root)
+        except OSError as error:
+            raise _refused("examine", ".", error) from error
+        return found.f_bavail * found.f_frsize
+
+    async def _change(self, what: str, path: str, work: Callable[[], None]) -> None:
+        def attempt() -> None:
+            try:
+                work()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise _refused(what, path, error) from error
+
+        await self.run(attempt)
+
+
+def data_sync(descriptor: int) -> None:
+    """fdatasync, or the nearest that the platform has (on macOS only F_FULLFSYNC reaches the disk)."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_directory(root: Path) -> int:
+    """Make the data directory if need be, and lock it. ConfigError says what is wrong with it."""
+    try:
+        root.mkdir(0o700, parents=True, exist_ok=True)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        why = f"{error.strerror}; give another with --data, or mend its permissions"
+        raise ConfigError(f"data directory {root}: {why}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        why = "is in use by another process; stop that one or give another directory"
+        raise ConfigError(f"data directory {root} {why}") from error
+    return descriptor
+
+
+def _out_of_space(path: str) -> OutOfSpaceError:
+    return OutOfSpaceError(f"no space left for {path}: free space on its disk, then try again")
+
+
+def _refused(what: str, path: str, error: OSError, is_fatal: bool = False) -> StorageError | OutOfSpaceError:
+    """Our error for the system's. `is_fatal`: never the milder OutOfSpaceError."""
+    if error.errno in _FULL and not is_fatal:
+        return _out_of_space(path)
+    advice = "mount it for writing" if error.errno == errno.EROFS else "check the disk and its mount, or restore this node"
+    return StorageError(f"cannot {what} {path}: {error.strerror}; {advice}")
