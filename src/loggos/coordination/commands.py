@@ -87,6 +87,11 @@ def encode_requests(session: SessionId, generation: int, first_sequence: int, fr
     return REQUESTS_HEADER.pack(REQUESTS, session, generation, first_sequence, len(frames)) + b"".join(frames)
 
 
+def encode_run(session: SessionId, generation: int, first_sequence: int, count: int, chunks: list[bytes]) -> bytes:
+    """The same for `count` frames that lie one after another in `chunks`, as they came from a client."""
+    return b"".join((REQUESTS_HEADER.pack(REQUESTS, session, generation, first_sequence, count), *chunks))
+
+
 def encode_attach(session: SessionId, node: NodeId, nonce: int, timeout_ms: int, password: bytes, address: str) -> bytes:
     """`password`: for an old session the one the client showed; for a new one 16 fresh random bytes, which it then has."""
     ip = address.encode("ascii", "replace")[:255]
