@@ -40,6 +40,7 @@ class Proxy:
         self._doomed: dict[int, int] = {}  # connection number -> xid of the request whose reply is to be lost
         self._open: list[socket.socket] = []
         self._refusing = False
+        self._to_drop: int | None = None
         self._refuse_after_loss = False
         self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,6 +48,11 @@ class Proxy:
     def lose_reply_to(self, *opcodes: int, then_refuse: bool = False) -> None:
         with self._lock:
             self._to_lose, self._refuse_after_loss = opcodes, then_refuse
+
+    def lose_request(self, opcode: int) -> None:
+        """The next such request is lost with its connection."""
+        with self._lock:
+            self._to_drop = opcode
 
     def cut(self, refuse: bool) -> None:
         """Break every connection; while `refuse`, new ones are broken at once."""
@@ -109,6 +115,10 @@ class Proxy:
     def _on_request(self, number: int, frame: bytes) -> bool:
         xid, opcode = struct.unpack_from(">ii", frame, 4)
         with self._lock:
+            if opcode == self._to_drop:
+                self._to_drop = None
+                self.lost += 1
+                return False
             if opcode in self._to_lose:
                 self._to_lose = ()
                 self._doomed[number] = xid
