@@ -22,11 +22,14 @@ BROAD_EXCEPTS: dict[tuple[str, str], str] = {
 
 # The implementations of the Spawner port, and what runs beneath it.
 BARE_TASKS: dict[tuple[str, str], str] = {
+    ("src/loggos/app/bench/relay.py", "Link.connection_made"): "a helper process of the benchmark; the link holds its task",
+    ("src/loggos/host/world.py", "HostSpawner.spawn"): "the Spawner port itself, real",
     ("src/loggos/sim/world.py", "SimWorld.run"): "the root task of a simulation: whoever runs it gets its error",
     ("src/loggos/sim/world.py", "_LifeSpawner.spawn"): "the Spawner port itself, simulated",
 }
 
 # Folders and files of src whose job is to talk to a person.
 PRINTS: dict[str, str] = {
+    "src/loggos/app/bench/": "what `loggos bench` shows, and what its helper processes tell their parent",
     "src/loggos/cli/": "the command line: its output is what it is for",
 }

@@ -128,13 +128,15 @@ def bare_tasks(file: Source, allowed: Collection[tuple[str, str]] = ()) -> Itera
 
 
 def hollow_functions(file: Source) -> Iterator[str]:
-    """A function whose whole body raises NotImplementedError pretends to be there."""
+    """A function whose whole body raises NotImplementedError pretends to be there; an @abstractmethod does not."""
     for name, node in functions(file.tree):
+        if any(ast.unparse(decorator).endswith("abstractmethod") for decorator in node.decorator_list):
+            continue
         body = node.body[1:] if ast.get_docstring(node) is not None else node.body
         if len(body) == 1 and isinstance(body[0], ast.Raise) and body[0].exc is not None:
             raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
             if isinstance(raised, ast.Name) and raised.id == "NotImplementedError":
-                yield f"{file.path}:{node.lineno}: {name} only raises NotImplementedError; build it, or leave it out"
+                yield f"{file.path}:{node.lineno}: {name} only raises NotImplementedError; build it, leave it out, or mark it @abstractmethod"
 
 
 def monkeypatches(file: Source) -> Iterator[str]:

@@ -42,6 +42,11 @@ CASES: list[tuple[Rule, str, str]] = [
     (rules.bare_tasks, "ensure_future(f())\n", "await f()\n"),
     (rules.hollow_functions, "def f():\n    '''Doc.'''\n    raise NotImplementedError\n", "def f():\n    raise ValueError\n"),
     (rules.hollow_functions, "class C:\n    async def f(self):\n        raise NotImplementedError('later')\n", "def f(): ...\n"),
+    (
+        rules.hollow_functions,
+        "class C:\n    def hook(self):\n        raise NotImplementedError\n",
+        "class C(ABC):\n    @abstractmethod\n    def hook(self):\n        raise NotImplementedError\n",
+    ),
     (rules.monkeypatches, "def test(monkeypatch):\n    pass\n", "def test(tmp_path):\n    pass\n"),
     (rules.monkeypatches, "from unittest.mock import patch\n", "import unittest\n"),
     (rules.monkeypatches, "from unittest import mock\n", "from unittest import TestCase\n"),
