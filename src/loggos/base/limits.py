@@ -90,3 +90,8 @@ LOOP_STALL_MS: Final = 500  # a tick later than this is a stall of this process:
 LEADERLESS_CLOSE_MS: Final = 2_000  # without a known leader for this long clients are sent away: half of the shortest session
 TOUCHES_PER_NOTE_MAX: Final = 8_192  # session ids in one note to the leader: 64 KB
 BENCH_RELAY_BYTES_MAX: Final = 16 << 20  # held back in one direction of one connection; beyond it the relay stops reading
+
+# --- console ---------------------------------------------------------------------------------------------------------------
+CONSOLE_CONNECTIONS_MAX: Final = 64  # scrapers and a few browsers
+CONSOLE_REQUEST_BYTES_MAX: Final = 16 << 10  # a request's head
+CONSOLE_DEADLINE_MS: Final = 10_000  # from connecting to the end of the answer

@@ -1,0 +1,138 @@
+"""The composition root: one node out of parts and a world. The only place that knows services, worlds and the log together.
+
+The simulated, the embedded and the real node differ only in the world they are given; a planted bug differs only in the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from loggos import __version__
+from loggos.base.ports import World
+from loggos.coordination.machine import CoordinationMachine
+from loggos.coordination.service import CoordinationService, ServiceOptions
+from loggos.coordination.zookeeper.server import ZooKeeperDoor
+from loggos.node.config import NodeConfig
+from loggos.node.member import Member, MemberParts
+from loggos.node.replica import Logger, Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a node is made of."""
+
+    member: MemberParts = field(default_factory=MemberParts)
+    machine: type[CoordinationMachine] = CoordinationMachine
+    service: type[CoordinationService] = CoordinationService
+    door: type[ZooKeeperDoor] = ZooKeeperDoor
+
+
+class Node:
+    """A running node. `zookeeper_port` is the real one, also when the configuration asked for any."""
+
+    def __init__(self, config: NodeConfig, world: World, log: Logger, fatal: Callable[[BaseException], None], parts: Parts) -> None:
+        self.config, self.world, self.log = config, world, log
+        self._parts = parts
+        self.machine = parts.machine()
+        self.member = Member(config, world, lambda: [self.machine], log, fatal, parts.member)
+        self.service: CoordinationService | None = None
+        self.door: ZooKeeperDoor | None = None
+        self.zookeeper_port = config.ports.zookeeper
+
+    async def start(self) -> None:
+        """Returns when clients can connect; a leader may not be known yet. ConfigError, DamageError: nothing was
+        overwritten. OSError: a port is taken."""
+        await self.member.start(self._attach)
+        assert self.service is not None
+        self.door = self._parts.door(self.service)
+        self.zookeeper_port = await self.door.listen(self.world.network, self.config.host, self.config.ports.zookeeper)
+        self.log("serves", zookeeper=f"{self.config.host}:{self.zookeeper_port}")
+
+    def _attach(self, replica: Replica) -> None:
+        world = self.world
+        self.service = self._parts.service(
+            replica, self.machine, world.clock, world.entropy, world.spawner, node=self.config.node, options=self._options()
+        )
+        self.service.start()
+        self._gauges(replica)
+
+    def _options(self) -> ServiceOptions:
+        config = self.config
+        shown = (
+            ("clientPort", str(config.ports.zookeeper)),
+            ("dataDir", config.data),
+            ("tickTime", str(config.coordination.tick_ms)),
+            ("serverId", str(config.id)),
+            ("cell", config.cell),
+        )
+        options = ServiceOptions(
+            super_digest=config.coordination.superuser_digest.encode() or None,
+            tick_ms=config.coordination.tick_ms,
+            environment=(("loggos.version", __version__), ("host.name", config.host)),
+            configuration=shown,
+            standalone=len(config.voters) == 1,
+        )
+        return options
+
+    def _gauges(self, replica: Replica) -> None:
+        metrics = self.member.metrics
+        metrics.gauge("log_index", "Operations applied", lambda: replica.index)
+        metrics.gauge("log_slot", "Slots applied", lambda: replica.registry.slot)
+        metrics.gauge("leader", "Whom this node believes to lead; 0 for none", lambda: replica.leader)
+        metrics.gauge("znodes", "Znodes in the tree", lambda: len(self.machine.tree.nodes))
+        metrics.gauge("sessions", "Sessions in the cell", lambda: len(self.machine.sessions))
+
+    @property
+    def serves(self) -> bool:
+        """A leader is known, and this node is a member in good standing that has applied what it knows to be chosen."""
+        replica = self.member.replica
+        return self.door is not None and replica is not None and bool(replica.leader)
+
+    def status(self) -> dict[str, Any]:
+        """For `loggos status` and the console: JSON-able."""
+        replica = self.member.replica
+        if replica is None:
+            return {"node": self.config.id, "cell": self.config.cell, "role": "starting", "leader": 0}
+        status = replica.status
+        return {
+            "node": self.config.id,
+            "cell": self.config.cell,
+            "version": __version__,
+            "role": status.role.name.lower(),
+            "leader": int(replica.leader),
+            "ballot": int(status.ballot),
+            "slot": int(replica.registry.slot),
+            "chosen": int(status.chosen),
+            "index": int(replica.index),
+            "digest": f"{replica.registry.rolling_digest:08x}",
+            "agreed_slot": int(replica.digests.agreed_slot),
+            "writes_stopped": replica.writes_stopped,
+            "sessions": len(self.machine.sessions),
+            "znodes": len(self.machine.tree.nodes),
+            "zookeeper": f"{self.config.host}:{self.zookeeper_port}",
+        }
+
+    async def stop(self, grace_s: float = 0.3) -> None:
+        """Graceful: leadership is handed back first, clients are disconnected, nothing is lost."""
+        replica = self.member.replica
+        if replica is not None and not replica.stopped and replica.leader == self.config.node and len(self.config.voters) > 1:
+            replica.resign("planned stop")
+            await asyncio.sleep(min(grace_s, 0.05))
+        if self.door is not None:
+            self.door.close()
+        if self.service is not None:
+            self.service.stop()
+        self.member.stop()
+        self.log("stopped")
+
+
+async def start_node(
+    config: NodeConfig, world: World, log: Logger, fatal: Callable[[BaseException], None], parts: Parts | None = None
+) -> Node:
+    """A node that serves clients (see Node.start for what it raises)."""
+    node = Node(config, world, log, fatal, parts or Parts())
+    await node.start()
+    return node

@@ -1,0 +1,1 @@
+"""What a browser and a monitoring system see of one node: GET /metrics (OpenMetrics), /status (JSON), / (a page for people)."""
