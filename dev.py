@@ -219,7 +219,7 @@ def pytest(venv: "Venv", *arguments: "str") -> "list[str]":
 
 def check_steps(venv: "Venv") -> "list[tuple[str, list[str]]]":
     return [
-        ("ruff", [os.path.join(venv.bin, "ruff"), "check", "--quiet", "."]),
+        ("ruff", [os.path.join(venv.bin, "ruff"), "check", "--quiet", "--output-format=concise", "."]),
         ("types", [os.path.join(venv.bin, "mypy")]),
         ("layers", [os.path.join(venv.bin, "lint-imports")]),
         ("tidy", pytest(venv, "-q", "--tb=short", "-m", "not full", "tests/tidy")),
