@@ -1,6 +1,7 @@
 """The tidy rules as pure functions: source text in, findings out ("path:line: what").
 
-Each rule is proven on a bad sample in test_rules.py; test_tidy.py applies them all to the code base. Nothing here opens a file. What ruff checks (line length 130, imports, names) is not repeated.
+Each rule is proven on a bad sample in test_rules.py; test_tidy.py applies them all to the code base. Nothing here opens a file.
+What ruff checks (line length, imports, names) is not repeated here.
 Source: docs in tests/README.md; the idea is TigerBeetle's tidy.zig (style as a test).
 """
 
