@@ -1,13 +1,13 @@
 """A small Disk in memory for the storage tests: synced and unsynced state, power cuts, failing and full disks, all on demand.
 
-Every change is an operation: done in the live view at once, durable only when synced. `power_cut` keeps, drops or tears what was not
-synced, per 512-byte sector, as the given `Random` says. `fail_at` makes the n-th write or sync from now fail, `cut_at` stops the disk
-before the n-th operation from now (PowerCut is raised, a write in flight may be torn).
+Every change is an operation: done in the live view at once, durable only when synced. `power_cut` keeps, drops or tears what
+was not synced, per 512-byte sector, as the given `Random` says. `fail_at` makes the n-th write or sync from now fail, `cut_at`
+stops the disk before the n-th operation from now (PowerCut is raised, a write in flight may be torn).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -77,11 +77,12 @@ class MemoryDisk:
         self.directories: list[str] = [""]
         self.durable_names: dict[str, Inode] = {}
         self.durable_directories: list[str] = [""]
+        self.renames: list[tuple[str, str]] = []  # atomic, also from one directory to another
         self.operations: list[tuple[str, str]] = []
         self.fail_at: int | None = None  # operations until a write or sync fails
         self.cut_at: int | None = None  # operations until the power goes
         self.free: int = 1 << 40
-        self.gate = None  # awaited between a write and its sync
+        self.gate: Callable[[], Awaitable[None]] | None = None  # awaited between a write and its sync
 
     def step(self, what: str, path: str) -> None:
         """Count one operation; fail or stop if its time has come."""
@@ -129,6 +130,7 @@ class MemoryDisk:
         self.step("rename", new)
         assert new.rpartition("/")[0] in self.directories, new
         self.names[new] = self.names.pop(old)
+        self.renames.append((old, new))
 
     async def remove(self, path: str) -> None:
         self.step("remove", path)
@@ -142,17 +144,24 @@ class MemoryDisk:
     async def free_bytes(self) -> int:
         return self.free
 
-    def _settle_names(self, directory: str, is_kept: object) -> None:
+    def _settle_names(self, directory: str, is_kept: Callable[[str], bool]) -> None:
         """Carry the changes of one directory's entries into the durable view: each for which `is_kept` says so."""
         for path in sorted({*self.names, *self.durable_names}):
-            if path.rpartition("/")[0] == directory and self.names.get(path) is not self.durable_names.get(path) and is_kept(path):
-                if path in self.names:
-                    self.durable_names[path] = self.names[path]
-                else:
-                    del self.durable_names[path]
+            is_changed = self.names.get(path) is not self.durable_names.get(path)
+            if path.rpartition("/")[0] == directory and is_changed and is_kept(path):
+                self._settle(path)
+                for pair in [pair for pair in self.renames if path in pair]:
+                    self.renames.remove(pair)
+                    self._settle(pair[0] if path == pair[1] else pair[1])
         for path in self.directories:
             if path and path.rpartition("/")[0] == directory and path not in self.durable_directories and is_kept(path):
                 self.durable_directories.append(path)
+
+    def _settle(self, path: str) -> None:
+        if path in self.names:
+            self.durable_names[path] = self.names[path]
+        else:
+            self.durable_names.pop(path, None)
 
     def power_cut(self, random: Random | None) -> None:
         """Lose what is not durable: all of it (None), or each sector and name as `random` draws."""
@@ -160,7 +169,8 @@ class MemoryDisk:
             for directory in list(self.directories):
                 self._settle_names(directory, lambda _: random.random() < 0.5)
         self.directories = list(self.durable_directories)
-        self.durable_names = {path: inode for path, inode in self.durable_names.items() if path.rpartition("/")[0] in self.directories}
+        reachable = [path for path in self.durable_names if path.rpartition("/")[0] in self.directories]
+        self.durable_names = {path: self.durable_names[path] for path in reachable}
         self.names = dict(self.durable_names)
         for path in sorted(self.names):
             inode = self.names[path]

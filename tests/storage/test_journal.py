@@ -9,7 +9,7 @@ import pytest
 from loggos.base.errors import OutOfSpaceError, StorageError
 from loggos.base.ids import Ballot, Slot
 from loggos.consensus.types import Entry, HardState, Kind
-from loggos.storage.journal import Journal, Recovered, open_journal
+from loggos.storage.journal import Recovered, open_journal
 from tests.storage.memory_disk import MemoryDisk
 
 SEGMENT_BYTES = 8192
@@ -276,9 +276,8 @@ def test_sync_latency_is_observed() -> None:
     async def main() -> None:
         ticks = iter(range(100))
         seen: list[float] = []
-        found = await open_journal(
-            MemoryDisk(), segment_bytes=SEGMENT_BYTES, clock=lambda: float(next(ticks)), observe_sync=seen.append, journal_type=Journal
-        )
+        clock = lambda: float(next(ticks))
+        found = await open_journal(MemoryDisk(), segment_bytes=SEGMENT_BYTES, clock=clock, observe_sync=seen.append)
         await found.journal.persist(None, [entry(1)], sync=True)
         assert seen == [1.0, 1.0]
 

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loggos.base.errors import LoggosError, OutOfSpaceError, StorageError
+from loggos.base.errors import DamageError, LoggosError, OutOfSpaceError, StorageError
 from loggos.base.ids import Slot
 from loggos.base.limits import SEGMENT_BYTES
 from loggos.base.ports import Disk, File
@@ -399,6 +399,7 @@ async def open_journal(
     disk: Disk,
     *,
     segment_bytes: int = SEGMENT_BYTES,
+    must_exist: bool = False,
     clock: Callable[[], float] | None = None,
     observe_sync: Callable[[float], None] | None = None,
     journal_type: type[Journal] = Journal,
@@ -406,12 +407,17 @@ async def open_journal(
 ) -> Recovered:
     """Recover the journal and take it up. `clock` (in seconds) and `observe_sync` (given the seconds of each) go together.
 
+    `must_exist`: one was begun here before, so its absence is damage.
     DamageError: something a torn tail cannot explain; nothing was changed. ConfigError: of a newer version. Else StorageError or
     OutOfSpaceError.
     """
     assert segment_bytes >= 8 * _SEAL_ROOM_BYTES, segment_bytes
     await files.make_directory(disk, DIRECTORY)
-    found = await recovery_type(disk, DIRECTORY, segment_bytes).recover()
+    recovery = recovery_type(disk, DIRECTORY, segment_bytes)
+    found = await recovery.scan()
+    if must_exist and found.is_fresh:
+        raise DamageError(DIRECTORY, 0, "the journal that was here is gone")
+    await recovery.repair()
     journal = journal_type(disk, found, segment_bytes=segment_bytes, clock=clock, observe_sync=observe_sync)
     is_fresh = found.is_fresh
     await journal.start()

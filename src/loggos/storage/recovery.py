@@ -9,7 +9,7 @@
 5. Segments are numbered without gaps. The oldest may be missing only below the `floor` that a durable record states; a sealed
    segment has a successor. Segments after the last batch are preallocated ones: where half made, they are made again.
 
-Must not know what entries mean. Scanning works on bytes; only `recover` and `_repair` touch the disk.
+Must not know what entries mean. Scanning works on bytes; only `scan` and `repair` touch the disk.
 """
 
 from __future__ import annotations
@@ -87,14 +87,13 @@ class Recovery:
             records.SEAL: self._take_seal,
         }
 
-    async def recover(self) -> Found:
-        """Scan, judge, then cut and sync. DamageError leaves the disk as it was."""
+    async def scan(self) -> Found:
+        """Read and judge; changes nothing. DamageError."""
         numbers = self._segment_numbers(await self.disk.list(self.directory))
         for number in numbers:
             path = segment_path(self.directory, number)
             self._read_segment(number, path, await files.read_whole(self.disk, path))
         self._check_ends(numbers)
-        await self._repair()
         return self.found
 
     def _segment_numbers(self, names: list[str]) -> list[int]:
@@ -253,7 +252,7 @@ class Recovery:
         if found.is_sealed and not self._blanks:
             raise DamageError(segment_path(self.directory, numbers[-1] + 1), 0, "the segment is missing")
 
-    async def _repair(self) -> None:
+    async def repair(self) -> None:
         """Cut the torn tail, make the next segment blank again, and let nothing that was read be less than durable."""
         if self._torn is not None:
             number, start, end = self._torn
