@@ -1,7 +1,7 @@
 """A latency histogram that costs well under a microsecond per value: log-linear buckets, as HdrHistogram has them.
 
 Values are whole microseconds. Below 128 each value has its own bucket; above, each power of two is cut in 64, so a percentile is
-off by less than 1/64. The hot loop of the load generator repeats `bucket_of` inline; everything else goes through the functions here.
+off by less than 1/64. The hot loop of the load generator repeats `bucket_of` inline; all others call the functions here.
 """
 
 from __future__ import annotations

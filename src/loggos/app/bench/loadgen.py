@@ -1,7 +1,8 @@
 """The load generator: one process, one uvloop, many ZooKeeper clients, a few microseconds per operation.
 
-`python -m loggos.app.bench.loadgen` reads a `Plan` as JSON from stdin and prints one JSON object per line: `{"event": "begin"}` when
-the warm-up is over, `{"event": "end"}` when the measured time is, then `{"event": "result", …}` or `{"event": "failed", "why": …}`.
+`python -m loggos.app.bench.loadgen` reads a `Plan` as JSON from stdin and prints one JSON object per line: `{"event": "begin"}`
+when the warm-up is over, `{"event": "end"}` when the measured time is, then `{"event": "result", …}` or
+`{"event": "failed", "why": …}`.
 
 - A client keeps `depth` requests in flight (1: one at a time) on a znode of its own; clients are spread over all servers.
 - setData and getData requests are encoded before the clock starts, as a ring of frames; sending is a slice of it.
@@ -19,7 +20,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import uvloop
@@ -99,7 +100,7 @@ class Client(asyncio.Protocol):
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.sent:
@@ -111,7 +112,7 @@ class Client(asyncio.Protocol):
     def send(self, count: int, now: float) -> None:
         self.sent.append([now, count])
         self.crowd.in_flight += count
-        self.transport.write(self.frames(count))  # type: ignore[attr-defined]
+        self.transport.write(self.frames(count))
 
     def data_received(self, data: bytes) -> None:
         if self.rest:
@@ -137,7 +138,8 @@ class Client(asyncio.Protocol):
         """An error reply is shorter than a good one: notice it before waiting for the missing bytes for ever."""
         if wire.FRAME_HEAD.unpack_from(partial)[0] == self.layout.size - 4:
             return
-        why = f"error {wire.REPLY_HEAD.unpack_from(partial)[3]}" if len(partial) >= wire.REPLY_HEAD_BYTES else "a frame of another length"
+        whole_head = len(partial) >= wire.REPLY_HEAD_BYTES
+        why = f"error {wire.REPLY_HEAD.unpack_from(partial)[3]}" if whole_head else "a frame of another length"
         self.crowd.fail(f"{self.name}: expected a reply of {self.layout.size} bytes, got {why}")
 
     def count(self, count: int, now: float) -> None:
@@ -211,7 +213,8 @@ class SetDataClient(RingClient):
             last = last + 1 if last < RING else 1
             version += 1
             if xid != last or err or found != version or length != wanted:
-                raise LoadError(f"{self.name}: got {length=} {xid=} {err=} version={found}, expected {wanted}, {last}, 0, {version}")
+                got = f"{length=} {xid=} {err=} version={found}"
+                raise LoadError(f"{self.name}: got {got}, expected {wanted}, {last}, 0, {version}")
         self.last_xid, self.version = last, version
 
 
@@ -259,7 +262,8 @@ class CreateClient(Client):
         for length, xid, _, err, _, path in self.layout.iter_unpack(data):
             expected = self.child(self.replied)
             if xid != self.replied or err or path != expected or length != wanted:
-                raise LoadError(f"{self.name}: got {length=} {xid=} {err=} {path=}, expected {wanted}, {self.replied}, 0, {expected!r}")
+                got = f"{length=} {xid=} {err=} {path=}"
+                raise LoadError(f"{self.name}: got {got}, expected {wanted}, {self.replied}, 0, {expected!r}")
             self.replied += 1
 
 
@@ -320,7 +324,7 @@ async def drive(plan: Plan, tell: Callable[[dict[str, Any]], None]) -> None:
     if crowd.in_flight:
         raise LoadError(f"{crowd.in_flight} requests were never answered")
     for client in clients:
-        client.transport.close()  # type: ignore[attr-defined]
+        client.transport.close()
     tell(result_of(counts, elapsed, cpu))
 
 

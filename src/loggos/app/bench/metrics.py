@@ -1,4 +1,7 @@
-"""Reads what a server says of its own journal syncs: ZooKeeper's `mntr`, Loggos's OpenMetrics page. Pure: text in, figures out."""
+"""Reads what a server says of its own journal syncs: ZooKeeper's `mntr`, Loggos's OpenMetrics page.
+
+Pure: text in, figures in milliseconds out. A server that does not tell gives None.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def fsync_of_mntr(text: str) -> dict[str, float] | None:
 
 
 def fsync_of_openmetrics(text: str) -> dict[str, float] | None:
-    """p50, p99 (upper bucket edges) in ms and count of the first histogram of seconds whose name holds `fdatasync`; None without one."""
+    """p50, p99 (upper bucket edges, ms) and count of the histogram of seconds whose name holds `fdatasync`; None without one."""
     buckets: dict[float, float] = {}
     for line in text.splitlines():
         match, edge = BUCKET.match(line), EDGE.search(line)

@@ -1,8 +1,8 @@
-"""Two three-node clusters as processes on this machine, behind one interface: Loggos by its command line, Apache ZooKeeper as Debian ships it.
+"""Two three-node clusters as processes, behind one interface: Loggos by its command line, Apache ZooKeeper as Debian ships it.
 
-Rules: only processes started here are signalled, by pid; every wait has a deadline; a cluster is found serving by opening a session
-on each node, never by reading logs. ZooKeeper runs with Debian's JVM flags and class path (zkServer.sh, /etc/zookeeper/conf/environment),
-its data on the same file system as Loggos's, forceSync on.
+Rules: only processes started here are signalled, by pid; every wait has a deadline; a cluster is found serving by opening a
+session on each node, never by reading logs. ZooKeeper runs with Debian's JVM flags and class path (its zkServer.sh and
+environment file), its data on the same file system as Loggos's, forceSync on.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def free_base_port() -> int:
         base = PORT_RANGE[(start + offset) % len(PORT_RANGE)]
         if all(is_free(base + port) for port in range(PORTS_PER_NODE * NODES)):
             return base
-    raise ConfigError(f"no {PORTS_PER_NODE * NODES} free ports in a row between {PORT_RANGE.start} and {PORT_RANGE.stop} on 127.0.0.1")
+    wanted = PORTS_PER_NODE * NODES
+    raise ConfigError(f"no {wanted} free ports in a row between {PORT_RANGE.start} and {PORT_RANGE.stop} on 127.0.0.1")
 
 
 def is_free(port: int) -> bool:
@@ -119,6 +120,10 @@ class Cluster:
     def client_port(self, node: int) -> int:
         return self.base_port + PORTS_PER_NODE * (node - 1)
 
+    def peer_ports(self, node: int) -> tuple[int, ...]:
+        """The ports on which this node hears the other nodes."""
+        raise NotImplementedError
+
     def fdatasync(self) -> dict[str, float] | None:
         """What the leader says of its own journal syncs, in milliseconds; None if it does not tell."""
         raise NotImplementedError
@@ -150,7 +155,7 @@ class Cluster:
                 return
             self.check_alive()
             if time.monotonic() > deadline:
-                raise ClusterError(f"{self.label}: nodes {waiting} do not serve after {BENCH_START_DEADLINE_S:.0f} s; {self.last_output()}")
+                raise self.too_late(f"nodes {waiting} do not serve")
             time.sleep(BENCH_POLL_S)
 
     def check_alive(self) -> None:
@@ -163,6 +168,9 @@ class Cluster:
         except (OSError, wire.WireError):
             return False
         return True
+
+    def too_late(self, what: str) -> ClusterError:
+        return ClusterError(f"{self.label}: {what} after {BENCH_START_DEADLINE_S:.0f} s; {self.last_output()}")
 
     def last_output(self) -> str:
         path = self.directory / "output.log"
@@ -186,7 +194,7 @@ class Cluster:
                 if self.state(node).get("Mode") == "leader":
                     return node
             time.sleep(BENCH_POLL_S)
-        raise ClusterError(f"{self.label}: no leader for {BENCH_START_DEADLINE_S:.0f} s; {self.last_output()}")
+        raise self.too_late("there is no leader")
 
     def wait_caught_up(self, node: int) -> None:
         """Wait until a node that came back follows (or leads) and opens sessions."""
@@ -195,10 +203,11 @@ class Cluster:
             if self.state(node).get("Mode") in ("follower", "leader") and self.is_serving(node):
                 return
             time.sleep(5 * BENCH_POLL_S)
-        raise ClusterError(f"{self.label}: node {node} did not come back within {BENCH_START_DEADLINE_S:.0f} s; {self.last_output()}")
+        raise self.too_late(f"node {node} is not back")
 
     def version(self) -> str:
-        return next((state["Zookeeper version"] for node in range(1, NODES + 1) if "Zookeeper version" in (state := self.state(node))), "unknown")
+        """What the leader says its version is, as far as it is a number."""
+        return self.state(self.leader()).get("Zookeeper version", "unknown").split("-")[0]
 
     def pid_of(self, node: int) -> int:
         pid = self.root_pid(node)
@@ -259,7 +268,8 @@ class ZooKeeperCluster(Cluster):
         return self.directory / f"node-{node}"
 
     def config(self, node: int) -> str:
-        """The zoo.cfg of one node: Debian's defaults, an ensemble, no admin server (its port would be shared), all four-letter words."""
+        """The zoo.cfg of one node: Debian's defaults, an ensemble, all four-letter words, no admin server (all want one port)."""
+        peers = [(other, *self.peer_ports(other)) for other in range(1, NODES + 1)]
         lines = [
             "tickTime=2000",
             "initLimit=10",
@@ -271,7 +281,7 @@ class ZooKeeperCluster(Cluster):
             "forceSync=yes",
             "admin.enableServer=false",
             "4lw.commands.whitelist=*",
-            *(f"server.{other}=127.0.0.1:{self.client_port(other) + 1}:{self.client_port(other) + 2}" for other in range(1, NODES + 1)),
+            *(f"server.{other}=127.0.0.1:{quorum}:{election}" for other, quorum, election in peers),
         ]
         return "\n".join(lines) + "\n"
 
@@ -321,6 +331,9 @@ class ZooKeeperCluster(Cluster):
             signal_tree(pid, signal.SIGTERM)
         return pids
 
+    def peer_ports(self, node: int) -> tuple[int, ...]:
+        return self.client_port(node) + 1, self.client_port(node) + 2
+
     def fdatasync(self) -> dict[str, float] | None:
         """ZooKeeper keeps average, minimum and maximum of its log syncs, no percentiles."""
         try:
@@ -330,7 +343,8 @@ class ZooKeeperCluster(Cluster):
         return metrics.fsync_of_mntr(text)
 
     def settings(self) -> str:
-        return "3 nodes, Debian's JVM flags (heap: JVM default), tickTime 2000, initLimit 10, syncLimit 5, forceSync yes, snapCount default"
+        limits = "tickTime 2000, initLimit 10, syncLimit 5, forceSync yes, snapCount default"
+        return f"3 nodes, Debian's JVM flags (heap: the JVM's default), {limits}"
 
 
 class LoggosCluster(Cluster):
@@ -351,8 +365,9 @@ class LoggosCluster(Cluster):
 
     def spawn(self) -> None:
         with self.line.open("wb") as out:
+            environment = child_environment()
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=out, stderr=self.log, env=child_environment(), start_new_session=True
+                self.command(), stdin=subprocess.DEVNULL, stdout=out, stderr=self.log, env=environment, start_new_session=True
             )
 
     def check_alive(self) -> None:
@@ -396,6 +411,9 @@ class LoggosCluster(Cluster):
         super().stop()
         if self.process is not None:
             self.process.wait(BENCH_STOP_DEADLINE_S)
+
+    def peer_ports(self, node: int) -> tuple[int, ...]:
+        return (self.client_port(node) + 4,)
 
     def fdatasync(self) -> dict[str, float] | None:
         url = f"http://127.0.0.1:{self.client_port(self.leader()) + 3}/metrics"
