@@ -1,9 +1,10 @@
 """Which sessions live: touches travel to the leader, and the leader alone lets a session expire (rule 13).
 
 Rules:
-- Any byte from a client touches its session. A node gathers touches and relays them to the leader every heartbeat, outside the log.
-- Only the leader expires. Its deadlines are in cell time (rule 14) less the time in which its own process stood still, so that neither a wall
-  clock's jump nor a pause of the leader ends a session.
+- Any byte from a client touches its session. A node gathers touches and relays them to the leader every heartbeat, outside
+  the log.
+- Only the leader expires. Its deadlines are in cell time (rule 14) less the time in which its own process stood still, so
+  that neither a wall clock's jump nor a pause of the leader ends a session.
 - A node that becomes leader gives every session a full fresh lease: it cannot know what the old leader had heard.
 - An EXPIRE names the session's last applied command as the leader saw it; the machine refuses it if the session acted since.
 - Deadlines lie in buckets: a touch moves a session to another bucket, a tick looks at due buckets only.
@@ -37,6 +38,13 @@ class SessionView(Protocol):
 
     timeout_ms: int
     last_seen: Index
+
+
+class SessionsView(Protocol):
+    """Where the sessions are; asked anew each time, since a snapshot replaces them."""
+
+    @property
+    def sessions(self) -> Mapping[SessionId, SessionView]: ...
 
 
 class Touched(Protocol):
@@ -105,9 +113,9 @@ class Leases:
 class Liveness:
     """Touches and expiry of one node. `tick` every HEARTBEAT_MS with the monotonic clock."""
 
-    def __init__(self, log: Log, sessions: Mapping[SessionId, SessionView]) -> None:
+    def __init__(self, log: Log, machine: SessionsView) -> None:
         self._log = log
-        self._sessions = sessions
+        self._machine = machine
         self._touched: list[Touched] = []
         self._stalled_ms = 0
         self._last_tick_ms: int | None = None
@@ -120,7 +128,7 @@ class Liveness:
         """Cell time as far as it may count against a session."""
         return self._log.cell_ms - self._stalled_ms
 
-    # --- what happens to sessions ----------------------------------------------------------------------------------------------
+    # --- what happens to sessions ----------------------------------------------------------------------------------------
 
     def touch(self, client: Touched) -> None:
         """The first byte of a client since the last relay; `client.touched` keeps further ones from coming here."""
@@ -129,7 +137,7 @@ class Liveness:
 
     def renew(self, session: SessionId) -> None:
         """A full lease from now on, if the session still exists."""
-        state = self._sessions.get(session)
+        state = self._machine.sessions.get(session)
         if state is not None:
             self.leases.grant(session, state.timeout_ms, self.now_ms())
 
@@ -145,10 +153,10 @@ class Liveness:
     def fresh_leases(self) -> None:
         """On becoming leader: what was heard of before is not known here (rule 13)."""
         now_ms = self.now_ms()
-        for session, state in self._sessions.items():
+        for session, state in self._machine.sessions.items():
             self.leases.grant(session, state.timeout_ms, now_ms)
 
-    # --- the tick --------------------------------------------------------------------------------------------------------------
+    # --- the tick --------------------------------------------------------------------------------------------------------
 
     def tick(self, monotonic_ms: int) -> None:
         self._notice_stall(monotonic_ms)
@@ -197,7 +205,7 @@ class Liveness:
         due = self.leases.due(now_ms, SESSIONS_EXPIRED_PER_TICK_MAX)
         items = []
         for session in due:
-            state = self._sessions.get(session)
+            state = self._machine.sessions.get(session)
             if state is not None:
                 items.append(ExpireItem(session, state.last_seen))
                 self.leases.grant(session, EXPIRE_RETRY_MS, now_ms)

@@ -1,10 +1,11 @@
 """Watches: who is told of which change. Pure bookkeeping; the door turns firings into bytes.
 
 Rules:
-- A watch belongs to a watcher (a client's connection) and dies with it. Modes: DATA (set by getData and exists) and CHILD (getChildren) fire
-  once; PERSISTENT fires for data and children of its path until removed; RECURSIVE for its path and all below it, children events left out.
-- One event per watcher per change of a node, however many of its watches match. A deletion fires data and child watches of the node alike, as
-  Deleted; then creation and deletion fire child watches of the parent, as ChildrenChanged.
+- A watch belongs to a watcher (a client's connection) and dies with it. Modes: DATA (set by getData and exists) and CHILD
+  (getChildren) fire once; PERSISTENT fires for data and children of its path until removed; RECURSIVE for its path and all
+  below it, children events left out.
+- One event per watcher per change of a node, however many of its watches match. A deletion fires data and child watches of
+  the node alike, as Deleted; then creation and deletion fire child watches of the parent, as ChildrenChanged.
 - Who is told in which order depends on the order of registration only.
 - With no watch registered, or none that a change could hit, firing is almost free: it sits on the path of every write.
 
@@ -14,7 +15,7 @@ Must not know: sessions, bytes on the wire, the log. Source: DataTree.java and W
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, Generic, Hashable, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from loggos.coordination.commands import CHANGED, CREATED, DELETED
 
@@ -29,7 +30,7 @@ EVENT_DELETED: Final = 2
 EVENT_CHANGED: Final = 3
 EVENT_CHILDREN: Final = 4
 
-W = TypeVar("W", bound=Hashable)
+W = TypeVar("W")  # a watcher, told apart by identity
 
 
 class Firing(NamedTuple):
@@ -62,7 +63,7 @@ class WatchTable(Generic[W]):
     def __len__(self) -> int:
         return self._count
 
-    # --- registration --------------------------------------------------------------------------------------------------------
+    # --- registration ----------------------------------------------------------------------------------------------------
 
     def add(self, watcher: W, path: bytes, mode: int) -> None:
         """Register; a second time changes nothing."""
@@ -118,7 +119,7 @@ class WatchTable(Generic[W]):
         if not any(own):
             del self._by_watcher[watcher]
 
-    # --- firing --------------------------------------------------------------------------------------------------------------
+    # --- firing ----------------------------------------------------------------------------------------------------------
 
     def fire(self, kind: int, path: bytes) -> list[Firing]:
         """Whom a change of kind CREATED, DELETED or CHANGED to `path` concerns, in order; one-shot watches are used up."""
@@ -179,7 +180,7 @@ class WatchTable(Generic[W]):
                 return
             path = parent_of(path)
 
-    # --- for people ----------------------------------------------------------------------------------------------------------
+    # --- for people ------------------------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:
         paths: dict[bytes, None] = {}

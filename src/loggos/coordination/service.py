@@ -1,0 +1,440 @@
+"""What one node does for its coordination clients: the log's follower, and the place where clients, watches and liveness
+meet.
+
+Rules:
+- Writes of all clients are gathered within a loop turn and handed to the log as runs, one command per run; nothing is ever
+  sent again (rule 12): when the log is interrupted, every client with an unknown outcome is disconnected.
+- The log calls `applied` right after the machine applied a command, before the next one: reads that wait for a session's own
+  write are answered there, so they see neither less nor more than that session's earlier writes.
+- Events of operation k reach a client before the reply of operation k and before everything after it.
+- A session is served by the connection of its highest generation; an older one on this node is closed.
+- A node that has known no leader for a while sends its clients away: it can neither keep their sessions alive nor tell them
+  that they died.
+
+Must not know: frames and opcodes (zookeeper/), how the log works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from loggos.base.errors import OverloadedError
+from loggos.base.ids import NO_NODE, Index, NodeId, SessionId
+from loggos.base.limits import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_ADDRESS_MAX,
+    HEARTBEAT_MS,
+    LEADERLESS_CLOSE_MS,
+    SESSION_TICK_MS,
+    WATCHES_PER_CONNECTION_MAX,
+)
+from loggos.base.ports import Clock, Entropy, Log, Spawner
+from loggos.coordination.commands import (
+    ATTACH,
+    ATTACH_HEADER,
+    MACHINE_ID,
+    REQUESTS,
+    REQUESTS_HEADER,
+    Attached,
+    Outcome,
+    encode_attach,
+)
+from loggos.coordination.liveness import Liveness
+from loggos.coordination.machine import CoordinationMachine
+from loggos.coordination.watches import WatchTable
+
+FOUR_LETTER_WORDS: Final = ("ruok", "srvr", "stat", "mntr", "conf", "cons", "dump", "envi", "isro", "wchs", "wchc", "wchp")
+ZOOKEEPER_VERSION: Final = "3.8.4"  # whose protocol and texts are followed; monitoring reads it
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """`super_digest`: "user:base64(sha1(user:password))" whose holder may do everything. `environment` and `configuration`:
+    what envi and conf show, in order. `standalone`: the cell is this node alone."""
+
+    super_digest: bytes | None = None
+    words: tuple[str, ...] = FOUR_LETTER_WORDS
+    tick_ms: int = SESSION_TICK_MS
+    connections_max: int = CONNECTIONS_MAX
+    connections_per_address_max: int = CONNECTIONS_PER_ADDRESS_MAX
+    watches_per_connection_max: int = WATCHES_PER_CONNECTION_MAX
+    leaderless_close_ms: int = LEADERLESS_CLOSE_MS
+    version: str = f"{ZOOKEEPER_VERSION}-loggos"
+    built_on: str = "1970-01-01 00:00 UTC"
+    environment: tuple[tuple[str, str], ...] = ()
+    configuration: tuple[tuple[str, str], ...] = ()
+    standalone: bool = False
+
+    @property
+    def timeout_ms_min(self) -> int:
+        return 2 * self.tick_ms
+
+    @property
+    def timeout_ms_max(self) -> int:
+        return 20 * self.tick_ms
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start (or the last reset), for srvr, mntr and metrics. Latencies: from a request's arrival to its
+    reply."""
+
+    packets_received: int = 0
+    packets_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    writes: int = 0
+    reads: int = 0
+    pings: int = 0
+    syncs: int = 0
+    auths: int = 0
+    watch_requests: int = 0
+    other_requests: int = 0
+    events_sent: int = 0
+    connections_accepted: int = 0
+    connections_refused: int = 0
+    connections_closed: int = 0
+    sessions_created: int = 0
+    sessions_resumed: int = 0
+    sessions_refused: int = 0
+    sessions_ended: int = 0
+    bad_frames: int = 0
+    overloads: int = 0
+    interruptions: int = 0
+    latency_count: int = 0
+    latency_total_s: float = 0.0
+    latency_min_s: float = 0.0
+    latency_max_s: float = 0.0
+
+    def measured(self, seconds: float, count: int) -> None:
+        """`count` requests took `seconds` each."""
+        if not self.latency_count or seconds < self.latency_min_s:
+            self.latency_min_s = seconds
+        if seconds > self.latency_max_s:
+            self.latency_max_s = seconds
+        self.latency_count += count
+        self.latency_total_s += seconds * count
+
+
+class Client(Protocol):
+    """A door's connection as the service sees it."""
+
+    session: SessionId
+    generation: int
+    touched: bool
+
+    def flush_writes(self) -> bool:
+        """Hand the gathered writes to the log by `propose`. False: the log is full, try again later."""
+        ...
+
+    def answered(self, replies: list[bytes], from_position: int, to_position: int) -> None:
+        """Queue the replies of the operations in [from_position, to_position) of the run that is being applied."""
+        ...
+
+    def run_done(self, outcome: Outcome) -> None:
+        """All replies of a run are queued: answer the reads that waited for it."""
+        ...
+
+    def attached(self, answer: Attached) -> None: ...
+
+    def notify(self, event: int, path: bytes, index: int) -> None: ...
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        ...
+
+    def has_unknown(self) -> bool:
+        """Is a proposal of this client with the log?"""
+        ...
+
+    def finish(self) -> None:
+        """The session ended: send what is queued, then close."""
+        ...
+
+    def close(self, why: str) -> None: ...
+
+
+class CoordinationService:
+    """One per node. `start` after the log exists; then doors may serve."""
+
+    def __init__(
+        self,
+        log: Log,
+        machine: CoordinationMachine,
+        clock: Clock,
+        entropy: Entropy,
+        spawner: Spawner,
+        *,
+        node: NodeId,
+        options: ServiceOptions | None = None,
+    ) -> None:
+        self.log, self.machine, self.clock, self.entropy, self.node = log, machine, clock, entropy, node
+        self.options = options or ServiceOptions()
+        self._spawner = spawner
+        self.index = log.index
+        self.counters = Counters()
+        self.watches: WatchTable[Client] = WatchTable()
+        self.liveness = self.make_liveness()
+        self.clients: dict[SessionId, Client] = {}
+        self._attaching: dict[int, Client] = {}
+        self._next_nonce = entropy.below(1 << 62)
+        self._gathering: list[Client] = []
+        self._flush_scheduled = False
+        self._stalled: dict[Client, None] = {}
+        self._dirty: list[Client] = []
+        self._leaderless_since_s: float | None = clock.monotonic()
+        self.tick_hooks: list[Callable[[float], None]] = []
+        self._ticker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def make_liveness(self) -> Liveness:
+        return Liveness(self.log, self.machine)
+
+    # --- life ------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Follow the log and begin to tick. Needs the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self.log.follow(MACHINE_ID, self)
+        self.index = self.log.index
+        leader = self.log.leader
+        self.leader_changed(leader, leader == self.node and leader != NO_NODE)
+        self._ticker = self._spawner.spawn(self._tick_forever(), "coordination ticks")
+
+    def stop(self) -> None:
+        """Disconnect every client; nothing is told to the log."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        self.close_all("the node stops")
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_MS / 1000)
+            self.tick()
+
+    def tick(self) -> None:
+        """Every HEARTBEAT_MS: touches, expiry, what could not be proposed, deadlines of doors."""
+        now_s = self.clock.monotonic()
+        self.liveness.tick(int(now_s * 1000))
+        self._retry_stalled()
+        for hook in self.tick_hooks:
+            hook(now_s)
+        if not self.serving() and (self.clients or self._attaching):
+            self.close_all("no leader is known: this node can serve no session")
+
+    def serving(self) -> bool:
+        """May this node serve sessions now? For a while it may without a leader, so that an election disturbs nobody."""
+        since = self._leaderless_since_s
+        return since is None or (self.clock.monotonic() - since) * 1000 < self.options.leaderless_close_ms
+
+    # --- what doors ask for ----------------------------------------------------------------------------------------------
+
+    def attach(self, client: Client, session: SessionId, timeout_ms: int, password: bytes, address: str) -> int:
+        """Commit a (re)connect; `client.attached` is called with the answer. Gives the nonce for `forget`. OverloadedError: not
+        taken."""
+        nonce = self._next_nonce
+        self._next_nonce += 1
+        low, high = self.options.timeout_ms_min, self.options.timeout_ms_max
+        command = encode_attach(session, self.node, nonce, min(max(timeout_ms, low), high), password, address)
+        self._attaching[nonce] = client
+        try:
+            self.log.propose(MACHINE_ID, command)
+        except OverloadedError:
+            self.counters.overloads += 1
+            del self._attaching[nonce]
+            raise
+        return nonce
+
+    def forget(self, client: Client, nonce: int) -> None:
+        """The client's connection is gone. Its session lives on until it expires."""
+        self._attaching.pop(nonce, None)
+        if self.clients.get(client.session) is client:
+            del self.clients[client.session]
+        self._stalled.pop(client, None)
+        self.watches.remove_watcher(client)
+
+    def gathered(self, client: Client) -> None:
+        """The client has writes to hand over: once per client and loop turn."""
+        self._gathering.append(client)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            assert self._loop is not None, "start() comes first"
+            self._loop.call_soon(self._flush_gathered)
+
+    def _flush_gathered(self) -> None:
+        self._flush_scheduled = False
+        gathering, self._gathering = self._gathering, []
+        for client in gathering:
+            if not client.flush_writes():
+                self._stalled[client] = None
+
+    def _retry_stalled(self) -> None:
+        while self._stalled:
+            client = next(iter(self._stalled))
+            if not client.flush_writes():
+                return
+            self._stalled.pop(client, None)
+
+    def propose(self, command: bytes) -> bool:
+        """False: the log is full and took nothing."""
+        try:
+            self.log.propose(MACHINE_ID, command)
+        except OverloadedError:
+            self.counters.overloads += 1
+            return False
+        return True
+
+    def sync(self, done: Callable[[Index | None], None]) -> None:
+        """`done(index)` once this node has applied all that was acknowledged anywhere before now; None: not known."""
+        self.log.read_barrier(done)
+
+    def dirty(self, client: Client) -> None:
+        """The client has output queued outside of its own read: sent at the end of the batch."""
+        self._dirty.append(client)
+
+    # --- the log's follower ----------------------------------------------------------------------------------------------
+
+    def wants(self, command: bytes) -> bool:
+        kind = command[0]
+        if kind == REQUESTS:
+            _, session, generation, _, _ = REQUESTS_HEADER.unpack_from(command)
+            client = self.clients.get(session)
+            return client is not None and client.generation == generation
+        return kind == ATTACH and ATTACH_HEADER.unpack_from(command)[2] == self.node
+
+    def applied(self, index: Index, command: bytes, outcome: Outcome) -> None:
+        self.index = index
+        if outcome.attached is not None:
+            self._attached(outcome.attached)
+            return
+        client = self.clients.get(outcome.session) if outcome.session else None
+        if client is not None and client.generation == outcome.generation:
+            self._answer(client, outcome)
+        elif outcome.events and self.watches:
+            self._fire(outcome, None)
+        for session in outcome.ended:
+            self._ended(session)
+
+    def _answer(self, client: Client, outcome: Outcome) -> None:
+        """A run of a client of this node was applied, or refused."""
+        if outcome.refused or outcome.replies is None:
+            client.close("its session moved to another connection, or is gone")
+            return
+        position = self._fire(outcome, client) if outcome.events and self.watches else 0
+        client.answered(outcome.replies, position, len(outcome.replies))
+        client.run_done(outcome)
+
+    def _fire(self, outcome: Outcome, client: Client | None) -> int:
+        """Tell watchers; the run's own client gets its replies up to each event's operation first. Gives how many it got."""
+        position = 0
+        replies = outcome.replies
+        for event in outcome.events:
+            for watcher, kind, path in self.watches.fire(event.kind, event.path):
+                if watcher is client and replies is not None and self.event_position(event.position) > position:
+                    client.answered(replies, position, event.position)
+                    position = event.position
+                watcher.notify(kind, path, event.index)
+        return position
+
+    def event_position(self, position: int) -> int:
+        """How many replies of its run go before an event of operation `position`: those of the operations before it."""
+        return position
+
+    def _attached(self, answer: Attached) -> None:
+        """A session has a new connection somewhere: here, or on another node."""
+        if answer.session:
+            self.liveness.renew(answer.session)
+            old = self.clients.get(answer.session)
+            if old is not None and old.generation < answer.generation:
+                old.close("its session was attached by a newer connection")
+        if answer.node != self.node:
+            return
+        client = self._attaching.pop(answer.nonce, None)
+        if client is None:
+            return  # it gave up meanwhile; the session will expire
+        if answer.session:
+            self.clients[answer.session] = client
+            if answer.is_new:
+                self.counters.sessions_created += 1
+            else:
+                self.counters.sessions_resumed += 1
+        else:
+            self.counters.sessions_refused += 1
+        client.attached(answer)
+
+    def _ended(self, session: SessionId) -> None:
+        self.counters.sessions_ended += 1
+        self.liveness.ended(session)
+        client = self.clients.pop(session, None)
+        if client is not None:
+            client.finish()
+
+    def batch_done(self, index: Index) -> None:
+        self.index = index
+        dirty, self._dirty = self._dirty, []
+        for client in dirty:
+            client.flush()
+        if self._stalled:
+            self._retry_stalled()
+
+    def interrupted(self) -> None:
+        self.counters.interruptions += 1
+        for client in [*self._attaching.values(), *self.clients.values()]:
+            if self.fate_unknown(client):
+                client.close("the outcome of its last requests is unknown")
+
+    def fate_unknown(self, client: Client) -> bool:
+        """Rule 12: may a proposal of this client be applied, or lost, without us knowing which?"""
+        return client.has_unknown()
+
+    def leader_changed(self, leader: NodeId, is_self: bool) -> None:
+        if leader != NO_NODE:
+            self._leaderless_since_s = None
+        elif self._leaderless_since_s is None:
+            self._leaderless_since_s = self.clock.monotonic()
+        self.liveness.leader_changed(is_self)
+        self._retry_stalled()
+
+    def restored(self) -> None:
+        self.index = self.log.index
+        self.close_all("this node was brought up to date by a snapshot: events were skipped")
+
+    def peer_note(self, sender: NodeId, note: bytes) -> None:
+        self.liveness.heard(sender, note)
+
+    # --- for people ------------------------------------------------------------------------------------------------------
+
+    def close_all(self, why: str) -> None:
+        for client in self._all_clients():
+            client.close(why)
+
+    def _all_clients(self) -> Iterable[Client]:
+        return [*self._attaching.values(), *self.clients.values()]
+
+    @property
+    def mode(self) -> str:
+        """As srvr says it."""
+        if self.options.standalone:
+            return "standalone"
+        return "leader" if self.liveness.leading else "follower"
+
+    def metrics(self) -> dict[str, int | float]:
+        """Counters and gauges by name."""
+        counters: Any = self.counters
+        values: dict[str, int | float] = {name: getattr(counters, name) for name in Counters.__dataclass_fields__}
+        watches = self.watches.summary()
+        values.update(
+            sessions=len(self.machine.sessions),
+            clients=len(self.clients),
+            watches=watches.watches,
+            watched_paths=watches.paths,
+            znodes=len(self.machine.tree.nodes),
+            expiries_proposed=self.liveness.expiries_proposed,
+            stalls=self.liveness.stalls,
+            index=self.index,
+        )
+        return values

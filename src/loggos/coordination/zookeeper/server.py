@@ -1,0 +1,105 @@
+"""The ZooKeeper front door: a listening end point and the connections behind it.
+
+It admits connections within the limits, closes those that do not introduce themselves in time or do not take their last
+bytes, and knows them all for the four-letter words. Must not know: requests, the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from loggos.base.limits import CONNECT_DEADLINE_MS
+from loggos.base.ports import Network, Server
+from loggos.coordination.service import CoordinationService
+from loggos.coordination.zookeeper.connection import Connection
+
+
+class ZooKeeperDoor:
+    """`listen` as often as there are addresses; `factory` for protocols on other transports."""
+
+    def __init__(self, service: CoordinationService) -> None:
+        self.service = service
+        self.connections: dict[Connection, None] = {}
+        self.port = 0
+        self.started_s = service.clock.monotonic()
+        self._by_address: dict[str, int] = {}
+        self._servers: list[Server] = []
+        # (when to give up, connection): every entry of a queue waits for the same time, so the front is the first due
+        self._introducing: deque[tuple[float, Connection]] = deque()
+        self._introduced: dict[Connection, None] = {}
+        self._lingering: deque[tuple[float, Connection]] = deque()
+        service.tick_hooks.append(self.sweep)
+
+    async def listen(self, network: Network, host: str, port: int) -> Server:
+        """Serve on an address; port 0 picks a free one. OSError when the port is taken."""
+        server = await network.listen(host, port, self.factory)
+        self._servers.append(server)
+        self.port = self.port or server.port
+        return server
+
+    def factory(self) -> Connection:
+        return Connection(self)
+
+    def close(self) -> None:
+        """Stop listening, and disconnect everyone."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for connection in list(self.connections):
+            connection.close("the node stops")
+
+    def loop_soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
+
+    # --- connections come and go -----------------------------------------------------------------------------------------
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection. False: over a limit."""
+        options = self.service.options
+        here = self._by_address.get(connection.address, 0)
+        self.connections[connection] = None
+        self._by_address[connection.address] = here + 1
+        if len(self.connections) > options.connections_max or here >= options.connections_per_address_max:
+            self.service.counters.connections_refused += 1
+            return False
+        self.service.counters.connections_accepted += 1
+        self._introducing.append((self._deadline_s(), connection))
+        return True
+
+    def dismiss(self, connection: Connection) -> None:
+        """The socket is closed."""
+        if connection not in self.connections:
+            return
+        del self.connections[connection]
+        self._introduced.pop(connection, None)
+        left = self._by_address[connection.address] - 1
+        if left:
+            self._by_address[connection.address] = left
+        else:
+            del self._by_address[connection.address]
+
+    def greeted(self, connection: Connection) -> None:
+        """The connection has its session, or knows that it has none: its deadline is void."""
+        self._introduced[connection] = None
+
+    def linger(self, connection: Connection) -> None:
+        """The connection is closed on our side; its client has some time to take what was sent."""
+        self._lingering.append((self._deadline_s(), connection))
+
+    def _deadline_s(self) -> float:
+        return self.service.clock.monotonic() + CONNECT_DEADLINE_MS / 1000
+
+    def sweep(self, now_s: float) -> None:
+        """Give up on connections whose deadline has passed."""
+        while self._introducing and self._introducing[0][0] <= now_s:
+            connection = self._introducing.popleft()[1]
+            if connection in self._introduced:
+                del self._introduced[connection]
+            elif connection in self.connections:
+                connection.close("no session within the deadline", abort=True)
+        while self._lingering and self._lingering[0][0] <= now_s:
+            connection = self._lingering.popleft()[1]
+            if connection in self.connections:
+                connection.abort_if_unsent()
