@@ -48,7 +48,8 @@ class Node:
         await self.member.start(self._attach)
         assert self.service is not None
         self.door = self._parts.door(self.service)
-        self.zookeeper_port = await self.door.listen(self.world.network, self.config.host, self.config.ports.zookeeper)
+        server = await self.door.listen(self.world.network, self.config.host, self.config.ports.zookeeper)
+        self.zookeeper_port = server.port
         self.log("serves", zookeeper=f"{self.config.host}:{self.zookeeper_port}")
 
     def _attach(self, replica: Replica) -> None:
@@ -68,14 +69,13 @@ class Node:
             ("serverId", str(config.id)),
             ("cell", config.cell),
         )
-        options = ServiceOptions(
+        return ServiceOptions(
             super_digest=config.coordination.superuser_digest.encode() or None,
             tick_ms=config.coordination.tick_ms,
             environment=(("loggos.version", __version__), ("host.name", config.host)),
             configuration=shown,
             standalone=len(config.voters) == 1,
         )
-        return options
 
     def _gauges(self, replica: Replica) -> None:
         metrics = self.member.metrics

@@ -95,3 +95,8 @@ BENCH_RELAY_BYTES_MAX: Final = 16 << 20  # held back in one direction of one con
 CONSOLE_CONNECTIONS_MAX: Final = 64  # scrapers and a few browsers
 CONSOLE_REQUEST_BYTES_MAX: Final = 16 << 10  # a request's head
 CONSOLE_DEADLINE_MS: Final = 10_000  # from connecting to the end of the answer
+
+# --- command line ----------------------------------------------------------------------------------------------------------
+UP_START_TIMEOUT_MS: Final = 60_000  # a local cluster that does not serve by then is given up
+UP_STOP_TIMEOUT_MS: Final = 10_000  # a node that does not stop by then is killed
+STATUS_TIMEOUT_MS: Final = 3_000  # one node's answer to `loggos status`

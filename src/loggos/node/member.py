@@ -19,6 +19,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from loggos.base.errors import DamageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import FIRST_START_LOG_MS
@@ -144,22 +146,23 @@ class Member:
                 raise DamageError("journal", 0, f"slot {slot} was chosen here and is neither in the journal nor in a snapshot")
 
     async def _open_new(self, identity: Identity) -> _Found:
-        """Make an empty journal, and only then say that this identity has begun: a begun identity without a journal has lost it."""
+        """Make an empty journal, and only then say that this identity has begun: a begun identity without a journal
+        has lost it."""
         await identities.write(self.world.disk, identity)
         found = await self._open(identity)
-        found.identity = identity.begin()
+        found.identity = msgspec.structs.replace(identity, has_journal=True)
         await identities.write(self.world.disk, found.identity)
         self.log("identity taken", incarnation=identity.incarnation)
         return found
 
     async def _open_or_set_aside(self, identity: Identity) -> _Found:
-        if not identity.begun:
+        if not identity.has_journal and not identity.is_lost:
             return await self._open_new(identity)
         try:
             found = await self._open(identity)
             if not self._has_lost_journal(found):
                 return found
-            error = DamageError("journal", 0, "it is gone")
+            error = DamageError("journal", 0, "it is gone, with what this incarnation promised")
         except DamageError as damage:
             error = damage
         if len(self._voters) == 1:
@@ -167,22 +170,20 @@ class Member:
         return await self._come_back(error)
 
     def _has_lost_journal(self, found: _Found) -> bool:
-        return found.recovered.is_fresh
+        return found.recovered.is_fresh or found.identity.is_lost
 
     async def _come_back(self, error: DamageError) -> _Found:
-        """The new incarnation is durable before the old data moves, so that no crash in between can pass for a sound voter."""
+        """`set_aside_damaged` marks the identity as lost first, so no crash in between can pass for a sound voter."""
         self.metrics.count("directories_set_aside")
-        identity = self._identity(self._fresh_incarnation())
-        await identities.write(self.world.disk, identity)
         place = await identities.set_aside_damaged(self.world.disk)
         self.log("damaged data set aside", why=str(error), to=place)
-        return await self._open_new(identity)
+        return await self._open_new(self._identity(self._fresh_incarnation()))
 
     def _fresh_incarnation(self) -> Incarnation:
         return Incarnation(2 + self.world.entropy.below(1 << INCARNATION_BITS))
 
     def _identity(self, incarnation: Incarnation) -> Identity:
-        return Identity(cell=self.config.cell, node=self.config.id, incarnation=incarnation, voters=[int(n) for n in self._voters])
+        return Identity(cell=self.config.cell, node=self.config.node, incarnation=incarnation, voters=[int(n) for n in self._voters])
 
     # --- first start ---------------------------------------------------------------------------------------------------------
 

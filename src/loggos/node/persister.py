@@ -1,7 +1,9 @@
-"""Readys to the journal, one batch in flight (rule 7), in order; what waits for durability is released only when it is (rule 2).
+"""Readys to the journal, one batch in flight (rule 7), in order; what waits for durability is released only when it
+is (rule 2).
 
-While a batch is on its way to the disk, further Readys gather and leave together as the next one: that is the group commit. A full disk is
-no failure: the batch is tried again until there is room. Knows the engine's Ready and the journal, not what comes of either.
+While a batch is on its way to the disk, further Readys gather and leave together as the next one: that is the group
+commit. A full disk is no failure: the batch is tried again until there is room. Knows the engine's Ready and the
+journal, not what comes of either.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ class AnyOutcome(Protocol):
 class Machine(Protocol):
     """Deterministic state. No clock, no randomness, no I/O; bounded work per command."""
 
-    ID: int
+    @property
+    def ID(self) -> int: ...
 
     def apply(self, first_index: Index, stamps: Any, command: bytes, answer: bool) -> Any: ...
 

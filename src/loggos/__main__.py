@@ -1,0 +1,5 @@
+"""`python -m loggos`: the command line."""
+
+from loggos.cli.main import main
+
+main()

@@ -1,0 +1,59 @@
+"""`loggos status`: asks each node with the four-letter word `srvr`, so it works on Loggos and on Apache ZooKeeper alike."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from loggos.node.config import parse_address
+
+FIELDS = {
+    "Zookeeper version": "version",
+    "Latency min/avg/max": "latency",
+    "Connections": "connections",
+    "Outstanding": "outstanding",
+    "Zxid": "zxid",
+    "Mode": "mode",
+    "Node count": "znodes",
+}
+
+
+def four_letter(host: str, port: int, word: bytes, timeout_s: float) -> str:
+    """The whole answer. OSError when the node cannot be reached in time."""
+    with socket.create_connection((host, port), timeout=timeout_s) as connection:
+        connection.sendall(word)
+        pieces = []
+        while piece := connection.recv(65_536):
+            pieces.append(piece)
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
+def parse_srvr(text: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon and name in FIELDS:
+            answer[FIELDS[name]] = value.strip()
+    return answer
+
+
+def ask(address: str, timeout_s: float) -> dict[str, Any]:
+    host, port = parse_address(address)
+    try:
+        text = four_letter(host, port, b"srvr", timeout_s)
+    except OSError as error:
+        return {"address": address, "error": f"{error.strerror or error}: is the node running?"}
+    answer = parse_srvr(text)
+    if "mode" not in answer:
+        return {"address": address, "error": text.strip()[:200] or "an empty answer: the node serves nobody now"}
+    return {"address": address, **answer}
+
+
+def ask_all(cluster: str, timeout_s: float) -> list[dict[str, Any]]:
+    """Every address of `cluster` ("host:port,…"), at once, in order. ConfigError: not addresses."""
+    addresses = [part.strip() for part in cluster.split(",") if part.strip()]
+    for address in addresses:
+        parse_address(address)
+    with ThreadPoolExecutor(max_workers=max(1, len(addresses))) as pool:
+        return list(pool.map(lambda address: ask(address, timeout_s), addresses))

@@ -1,0 +1,43 @@
+"""Tables for people: rich on a terminal, plain columns elsewhere. Holds no logic but layout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", header_style="bold")
+        for column in columns:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(str(row[i])) for row in (columns, *rows)) for i in range(len(columns))]
+    print(title)
+    for row in (columns, *rows):
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def show_nodes(description: dict[str, Any]) -> None:
+    nodes = description["nodes"]
+    rows = [(str(n["id"]), str(n["pid"]), n["zookeeper"], n["console"], n["data"]) for n in nodes]
+    show(f"{len(nodes)} nodes serve; Ctrl-C stops them", ("node", "pid", "zookeeper", "console", "data"), rows)
+    print(f"connect with kazoo, or loggos.connect: {','.join(n['zookeeper'] for n in nodes)}", flush=True)
+
+
+def show_status(answers: Sequence[dict[str, Any]]) -> None:
+    rows = []
+    for answer in answers:
+        if "error" in answer:
+            rows.append((answer["address"], "does not answer", "", "", "", "", answer["error"]))
+        else:
+            columns = ("mode", "version", "zxid", "connections", "latency")
+            rows.append((answer["address"], *(str(answer.get(key, "")) for key in columns), ""))
+    show("nodes", ("address", "mode", "version", "zxid", "connections", "latency min/avg/max", "problem"), rows)
