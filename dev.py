@@ -105,13 +105,23 @@ class Venv:
 
     def build(self) -> None:
         started = time.monotonic()
+        if not os.access(self.root, os.W_OK):
+            raise DevError("%s is not writable, so no .venv can be made in it; use a checkout of your own" % self.root)
         say("dev.py: setting up .venv (once; a minute or so)")
-        if not self.has_pip():
+        if self.is_moved() or not self.has_pip():
             self.create()
         self.install()
         with open(self.stamp_path, "w", encoding="utf-8") as stamp:
             stamp.write(self.stamp())
         say("dev.py: .venv is ready after %.0f s" % (time.monotonic() - started))
+
+    def is_moved(self) -> "bool":
+        """Was it filled in another place? Its scripts would still run the Python of that place."""
+        try:
+            with open(self.stamp_path, encoding="utf-8") as stamp:
+                return not stamp.read().endswith(" " + os.path.realpath(self.root))
+        except OSError:
+            return False
 
     def has_pip(self) -> "bool":
         check = "import sys, pip; sys.exit(sys.version_info[:2] < %r)" % (PYTHON_MIN,)
@@ -119,14 +129,16 @@ class Venv:
 
     def create(self) -> None:
         """Try each way of making a virtual environment with pip in it, the usual one first."""
+        reasons = []
         for way in (self.by_venv, self.by_virtualenv, self.by_system_pip, self.by_fetched_virtualenv):
             self.clear()
             if way() and self.has_pip():
                 return
+            reasons.append(self.told())
         self.clear()
         if not self.run([self.base, *PIP, "--version"]):
             raise DevError(NO_PIP)
-        raise DevError("no .venv could be made with %s; the last attempt said: %s" % (self.base, self.last_line()))
+        raise DevError("no .venv could be made with %s; venv said: %s; pip said: %s" % (self.base, reasons[0], reasons[-1]))
 
     def by_venv(self) -> "bool":
         return self.run([self.base, "-m", "venv", self.path])
@@ -172,7 +184,9 @@ class Venv:
             if not self.run(pip + arguments):
                 with open(os.path.join(self.path, "setup.log"), "w", encoding="utf-8") as log:
                     log.write(self.log)
-                raise DevError("the dependencies could not be installed: %s (more in .venv/setup.log)" % self.last_line())
+                raise DevError(
+                    "the dependencies could not be installed (is a package index reachable?): %s; more in .venv/setup.log" % self.told()
+                )
 
     def run(self, command: "list[str]", **environment: "str") -> "bool":
         """Run it, keep what it printed, and say whether it succeeded."""
@@ -190,10 +204,12 @@ class Venv:
         return done.returncode == 0
 
     def last_line(self) -> "str":
-        """The line that tells most: the last error if the output has one, else its last line."""
-        lines = [line.strip() for line in self.log.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR:")]
-        return (errors or lines or ["nothing"])[-1]
+        return ([line.strip() for line in self.log.splitlines() if line.strip()] or ["nothing"])[-1]
+
+    def told(self) -> "str":
+        """The line of the output that tells most: its first error, else its last line."""
+        errors = [line.strip() for line in self.log.splitlines() if line.startswith("ERROR:")]
+        return (errors or [self.last_line()])[0]
 
 
 # --- the commands --------------------------------------------------------------------------------------------------------

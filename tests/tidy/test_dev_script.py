@@ -59,6 +59,15 @@ def test_a_second_run_does_nothing(tmp_path: Path) -> None:
     assert again.commands == []
 
 
+def test_a_moved_checkout_gets_a_new_environment(tmp_path: Path) -> None:
+    """The scripts of the old one name the Python of the old place."""
+    (tmp_path / "old").mkdir()
+    Machine(tmp_path / "old", lambda line: True).ensure()
+    moved = Machine((tmp_path / "old").rename(tmp_path / "new"), lambda line: True)
+    moved.ensure()
+    assert "/usr/bin/python3 -m venv .venv" in moved.commands
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_a_changed_requirement_installs_again_into_the_same_environment(tmp_path: Path, name: str) -> None:
     machine = Machine(tmp_path, lambda line: True)
