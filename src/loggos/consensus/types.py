@@ -76,6 +76,7 @@ class PreVoteReply(NamedTuple):
     granted: bool
     promised: Ballot  # the replier's own promise, so that the asker can pick a higher round
     leader: NodeId  # whom the replier believes to lead; 0 for none
+    chosen: Slot = Slot(0)  # the replier's contiguous chosen prefix: an asker that is behind fetches
 
 
 class Prepare(NamedTuple):
@@ -88,7 +89,8 @@ class Prepare(NamedTuple):
 class Promise(NamedTuple):
     """Phase 1b. `entries`: all accepted at slots >= the Prepare's first (not contiguous). For an open slot that is not
     among them the replier has accepted nothing, if slot >= `vouches_from`, else its testimony is unknown. `compacted`: slots up to it are
-    chosen and no longer held as entries: a proposer behind that point gives up and catches up first (rule 3)."""
+    chosen and no longer held as entries: a proposer behind that point gives up and catches up first (rule 3). A long promise comes in
+    parts: this one testifies for slots first..upto; the next begins at upto + 1; in the last one `upto` is 0, no bound."""
 
     ballot: Ballot
     first: Slot
@@ -96,10 +98,12 @@ class Promise(NamedTuple):
     chosen: Slot
     compacted: Slot
     vouches_from: Slot
+    upto: Slot = Slot(0)
 
 
 class Accept(NamedTuple):
-    """Phase 2a for a run of consecutive slots, and the news that all slots up to `chosen` are chosen (rule 3)."""
+    """Phase 2a for a run of consecutive slots, and the news that all slots up to `chosen` are chosen (rule 3). Without entries it
+    is that news alone, and is not answered."""
 
     ballot: Ballot
     entries: tuple[Entry, ...]  # each with .ballot == ballot
@@ -173,6 +177,12 @@ class SnapshotOffer(NamedTuple):
     slot: Slot
 
 
+class Resign(NamedTuple):
+    """The leader of `ballot` gave up by itself (hung disk, no quorum, shutdown): its followers need not wait for silence."""
+
+    ballot: Ballot
+
+
 Message = (
     PreVote
     | PreVoteReply
@@ -188,6 +198,7 @@ Message = (
     | ReadAsk
     | ReadGrant
     | SnapshotOffer
+    | Resign
 )
 
 

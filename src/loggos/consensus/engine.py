@@ -1,0 +1,152 @@
+"""The engine: the seam of the package on top of its layers. Messages find their handler in a table; effects leave through `ready`.
+
+The driver's duties are in the package docstring. Sans-IO: no clock, no socket, no entropy of its own; the same calls give the same effects.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loggos.base.ids import NO_BALLOT, Ballot, Incarnation, NodeId, Slot
+from loggos.consensus.core import Persist
+from loggos.consensus.reads import Reads
+from loggos.consensus.types import (
+    Accept,
+    Accepted,
+    Entry,
+    Fetch,
+    HardState,
+    Heartbeat,
+    HeartbeatReply,
+    Learn,
+    Message,
+    Nack,
+    Prepare,
+    PreVote,
+    PreVoteReply,
+    Promise,
+    ReadAsk,
+    ReadGrant,
+    Ready,
+    Resign,
+    SnapshotOffer,
+    Status,
+)
+
+HANDLERS: Final[dict[type, str]] = {
+    PreVote: "on_pre_vote",
+    PreVoteReply: "on_pre_vote_reply",
+    Prepare: "on_prepare",
+    Promise: "on_promise",
+    Accept: "on_accept",
+    Accepted: "on_accepted",
+    Nack: "on_nack",
+    Heartbeat: "on_heartbeat",
+    HeartbeatReply: "on_heartbeat_reply",
+    Fetch: "on_fetch",
+    Learn: "on_learn",
+    ReadAsk: "on_read_ask",
+    ReadGrant: "on_read_grant",
+    SnapshotOffer: "on_snapshot_offer",
+    Resign: "on_resign",
+}
+
+
+class Paxos(Reads):
+    """One node's part in one replicated log: `Paxos(node, restored, now_ms=…, random=below)`."""
+
+    # --- events --------------------------------------------------------------------------------------------------------------
+
+    def step(self, sender: NodeId, incarnation: Incarnation, message: Message) -> None:
+        """A peer's message, with the life of the sender that sent it. PeerError: close that connection."""
+        if self.is_member(sender) and sender != self.node:
+            getattr(self, HANDLERS[type(message)])(sender, incarnation, message)
+
+    def tick(self, now_ms: int) -> None:
+        """Time passes. `now_ms` is monotonic."""
+        self.now = max(self.now, now_ms)
+        if self.lead is not None:
+            self.tick_leader(self.lead)
+        else:
+            self.tick_election()
+        self.tick_fetch()
+        self.tick_reads()
+
+    def persisted(self, number: int) -> None:
+        """Everything of the Readys up to `number` is durable: only now does this node count on itself."""
+        while self.persists and self.persists[0].number <= number:
+            persist = self.persists.popleft()
+            if persist.promise != NO_BALLOT:
+                self.own_promise_durable(persist.promise)
+            if persist.votes:
+                self.own_votes_durable(persist.ballot, persist.votes)
+
+    # --- effects -------------------------------------------------------------------------------------------------------------
+
+    def ready(self) -> Ready | None:
+        """What the driver must do now, or None."""
+        committed = self.deliver()
+        lead = self.lead
+        if lead is not None:
+            self.flush_leader(lead)
+            self.start_round(lead)
+        hard_state, entries = self.take_unsaved()
+        status = self.status_news()
+        if not (entries or hard_state or self.messages or self.messages_after or committed or status or self.reads_done or self.snapshots_wanted):
+            return None
+        self.number += 1
+        ready = Ready(
+            number=self.number,
+            hard_state=hard_state,
+            entries=entries,
+            must_sync=self.must_sync,
+            messages=tuple(self.messages),
+            messages_after=tuple(self.messages_after),
+            committed=committed,
+            send_snapshot=tuple(self.snapshots_wanted),
+            reads=tuple(self.reads_done),
+            status=status,
+        )
+        self.note_persist()
+        self.messages, self.messages_after, self.reads_done, self.snapshots_wanted = [], [], [], []
+        self.must_sync = False
+        return ready
+
+    def take_unsaved(self) -> tuple[HardState | None, tuple[Entry, ...]]:
+        """Entries and hard state to persist. The chosen prefix alone is only a hint and waits for company."""
+        entries = tuple(self.unsaved)
+        hard_state = None
+        if entries or self.must_save:
+            hard_state = HardState(self.promised, self.log.chosen)
+            if hard_state == self.saved:
+                hard_state = None
+            else:
+                self.saved = hard_state
+        self.unsaved = []
+        self.must_save = False
+        return hard_state, entries
+
+    def note_persist(self) -> None:
+        """Remember what the durability of this Ready will mean here (rule 2)."""
+        if self.own_promise != NO_BALLOT or self.own_votes:
+            ballot = self.lead.ballot if self.lead is not None else NO_BALLOT
+            self.persists.append(Persist(self.number, self.own_promise, ballot, tuple(self.own_votes)))
+            self.own_promise = NO_BALLOT
+            self.own_votes = []
+
+    def status_news(self) -> Status | None:
+        status = self.status()
+        told = self.status_told
+        if told is not None and (told.role, told.leader, told.settled, told.ballot) == (status.role, status.leader, status.settled, status.ballot):
+            return None
+        self.status_told = status
+        return status
+
+    def status(self) -> Status:
+        """For people, metrics and doors."""
+        log = self.log
+        settled = self.lead is not None and self.lead.settled
+        return Status(self.role, self.leader, self.promised, log.chosen, self.applied_slot, log.last, log.first, settled)
+
+
+__all__ = ["HANDLERS", "Ballot", "Paxos", "Slot"]
