@@ -177,6 +177,8 @@ class Venv:
 
     def install(self) -> None:
         """Everything at the tested versions, wheels only (no compiler is ever needed), then the checkout itself, editable."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.stamp_path)  # from here until the end it is not what any stamp says
         pip = [self.python, *PIP, "install", "--quiet", "--constraint", self.constraints]
         project = "%s[%s]" % (self.root, EXTRAS)
         for arguments in (["--only-binary", ":all:", "setuptools"],
@@ -185,7 +187,8 @@ class Venv:
                 with open(os.path.join(self.path, "setup.log"), "w", encoding="utf-8") as log:
                     log.write(self.log)
                 raise DevError(
-                    "the dependencies could not be installed (is a package index reachable?): %s; more in .venv/setup.log" % self.told()
+                    "the dependencies could not be installed (is a package index reachable?): %s; more in .venv/setup.log"
+                    % self.told()
                 )
 
     def run(self, command: "list[str]", **environment: "str") -> "bool":

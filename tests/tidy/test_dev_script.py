@@ -113,9 +113,14 @@ def test_with_neither_ensurepip_nor_pip_one_line_says_how_to_mend_it(tmp_path: P
 
 
 def test_a_failed_install_shows_its_error_line_and_is_not_taken_for_done(tmp_path: Path) -> None:
+    Machine(tmp_path, lambda line: True).ensure()
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text("changed", encoding="utf-8")
     machine = Machine(tmp_path, without("--editable"))
+    pyproject.write_text("changed", encoding="utf-8")
     with pytest.raises(dev.DevError, match="ERROR: it broke"):
         machine.ensure()
+    pyproject.write_text("pyproject.toml", encoding="utf-8")  # back to what was once installed
     assert not machine.is_current()
     assert "more noise" in (Path(machine.path) / "setup.log").read_text(encoding="utf-8")
 
