@@ -200,7 +200,7 @@ class HostFile:
         """Make the file's bytes durable, here and now. StorageError."""
         self._disk.refuse_if_failed(self.path)
         try:
-            data_sync(self._descriptor)
+            self._disk.sync_descriptor(self._descriptor)
         except OSError as error:
             raise self._failed("sync", error, spoils=True) from error
 
@@ -213,10 +213,12 @@ class HostFile:
 
 
 class HostDisk:
-    """The data directory of one node. Paths are relative to it."""
+    """The data directory of one node. Paths are relative to it. `sync` makes a descriptor's bytes durable (tests give one that
+    fails)."""
 
-    def __init__(self, root: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, root: Path, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None) -> None:
         self.root = root
+        self.sync_descriptor = sync or data_sync
         self.failed: dict[str, None] = {}
         self._loop = loop
         self._lock = _lock_directory(root)

@@ -114,9 +114,11 @@ class HostWorld:
     """ports.World of one node. Make it inside a running loop. `on_failure(task name, error)` must stop the node; without one the
     loop itself is stopped."""
 
-    def __init__(self, data_directory: Path | str, on_failure: FailureHandler | None = None) -> None:
+    def __init__(
+        self, data_directory: Path | str, on_failure: FailureHandler | None = None, sync: Callable[[int], None] | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._disk = HostDisk(Path(data_directory), self._loop)
+        self._disk = HostDisk(Path(data_directory), self._loop, sync)
         self._spawner = HostSpawner(self._loop, on_failure or self._stop_loop)
         self.clock: Clock = HostClock()
         self.entropy: Entropy = HostEntropy()

@@ -181,6 +181,8 @@ class Platter:
         return node if isinstance(node, DirectoryNode) else None
 
     def parent(self, path: str) -> tuple[DirectoryNode, str]:
+        if any(part in ("", ".", "..") for part in path.split("/")):
+            raise StorageError(f"{path!r} is no path inside the data directory")
         folder, _, name = path.rpartition("/")
         directory = self.directory(folder)
         if directory is None:

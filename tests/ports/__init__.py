@@ -1,0 +1,1 @@
+"""One conformance suite for the ports, on every world (rule 31)."""
