@@ -240,7 +240,7 @@ def check_steps(venv: "Venv") -> "list[tuple[str, list[str]]]":
     return [
         ("ruff", [os.path.join(venv.bin, "ruff"), "check", "--quiet", "--output-format=concise", "."]),
         ("types", [os.path.join(venv.bin, "mypy")]),
-        ("layers", [os.path.join(venv.bin, "lint-imports")]),
+        ("layers", [os.path.join(venv.bin, "lint-imports"), "--no-logo"]),
         ("tidy", pytest(venv, "-q", "--tb=short", "-m", "not full", "tests/tidy")),
     ]
 
