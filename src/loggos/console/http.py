@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import h11
 
@@ -26,13 +27,12 @@ class _Connection(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         if len(self._console.open) >= CONSOLE_CONNECTIONS_MAX:
-            transport.abort()
+            self._transport.abort()
             return
         self._console.open[self] = None
-        self._deadline = asyncio.get_running_loop().call_later(CONSOLE_DEADLINE_MS / 1000, transport.abort)
+        self._deadline = asyncio.get_running_loop().call_later(CONSOLE_DEADLINE_MS / 1000, self._transport.abort)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._console.open.pop(self, None)

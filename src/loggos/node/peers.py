@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from loggos.base.errors import PeerError
 from loggos.base.ids import Incarnation, NodeId
@@ -41,8 +41,7 @@ class _Outbound(asyncio.Protocol):
         raise PeerError(f"peer {self._link.node} answered on a one-way connection")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._link.opened(transport, self)
+        self._link.opened(cast(asyncio.WriteTransport, transport), self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.writable.set()
@@ -130,8 +129,7 @@ class _Inbound(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._mesh.inbound[self] = None
 
     def data_received(self, data: bytes) -> None:

@@ -119,8 +119,9 @@ class SnapshotKeeper:
         chunks = registry.snapshot()
         head = next(chunks)  # the state is fixed here, with what consensus knew at the same slot
         slot = registry.slot
-        membership = base64.b64encode(encode_membership(engine.membership)).decode()
-        meta = SnapshotMeta(slot, registry.index, engine.origin_applied, membership)
+        state = engine.applied_state()
+        membership = base64.b64encode(encode_membership(state.membership)).decode()
+        meta = SnapshotMeta(slot, registry.index, state.origin_applied, membership)
         restores, written = registry.restores, len(head)
         writer = await self._store.begin(slot)
         await writer.add(head)
