@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 START_TIMEOUT_S = 40.0
+JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class Servers(Protocol):
@@ -74,8 +75,7 @@ class _JavaServer:
         self.hosts = f"127.0.0.1:{port}"
         with (folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{folder}:{jar}"]
-                + ["org.apache.zookeeper.server.ZooKeeperServerMain", str(configuration)],
+                [*JAVA, "-cp", f"{folder}:{jar}", "org.apache.zookeeper.server.ZooKeeperServerMain", str(configuration)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "LC_ALL": "C"},
