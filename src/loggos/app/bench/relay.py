@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 import psutil
 
+from loggos.app.bench import wire
 from loggos.base.limits import BENCH_RELAY_BYTES_MAX
 
 MARK: Final = 0x1066  # on the relay's own connections (SO_MARK)
@@ -65,7 +66,7 @@ def local_ports(pid: int) -> list[int]:
 
 
 class Pipe:
-    """One direction of one link: bytes with the time they are due. A None instead of bytes is the end."""
+    """One direction of one link: bytes with the time they are due. Empty bytes are the end of a stream, None of a connection."""
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
@@ -93,11 +94,13 @@ class Pipe:
         now = time.monotonic()
         while self.queue and not self.held and self.target is not None and self.queue[0][0] <= now:
             data = self.queue.popleft()[1]
-            if data is None:
-                self.target.close()
-            else:
+            if data:
                 self.target.write(data)
                 self.queued_bytes -= len(data)
+            elif data is None:
+                self.target.close()
+            elif not self.target.is_closing():
+                self.target.write_eof()
         if self.source is not None and not self.source.is_closing() and not self.source.is_reading() and not self.held:
             self.source.resume_reading()
         self.arm()
@@ -111,6 +114,10 @@ class End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.pipe.put(data)
+
+    def eof_received(self) -> bool:
+        self.pipe.put(b"")
+        return True  # the other direction goes on
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pipe.put(None)
@@ -127,21 +134,30 @@ class Link(End):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         sock = transport.get_extra_info("socket")
-        port, packed = struct.unpack("!2xH4s8x", sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16))
-        self.target = (socket.inet_ntoa(packed), port)
+        self.target = self.destination(sock)
         self.source_port = transport.get_extra_info("peername")[1]
         self.back.target = self.forth.source = transport
         self.switch.links.append(self)
         if self.switch.pids or self.switch.ports:
-            self.hold(self.switch.is_cut(self.source_port, port))
-        self.dialling = asyncio.get_running_loop().create_task(self.dial(), name=f"dial {port}")
+            self.hold(self.switch.is_cut(self.source_port, self.target[1]))
+        self.dialling = asyncio.get_running_loop().create_task(self.dial(), name=f"dial {self.target[1]}")
+
+    def destination(self, sock: socket.socket) -> wire.Address:
+        """Where the node wanted to go before it was redirected here."""
+        port, packed = struct.unpack("!2xH4s8x", sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16))
+        return socket.inet_ntoa(packed), port
+
+    def outgoing(self) -> socket.socket:
+        """A socket that the redirect rule lets pass."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
+        return sock
 
     async def dial(self) -> None:
         """Connect to where the node wanted to go; close the node's connection if that cannot be reached."""
         loop = asyncio.get_running_loop()
-        sock = socket.socket()
+        sock = self.outgoing()
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
         try:
             await loop.sock_connect(sock, self.target)
             transport, _ = await loop.create_connection(lambda: End(self.back), sock=sock)

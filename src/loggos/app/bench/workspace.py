@@ -26,6 +26,12 @@ class Systems:
     data: Path | None = None
 
 
+def check_disk(parent: Path, kind: str) -> None:
+    """ConfigError if a directory lies in memory: figures from there would be worth nothing."""
+    if kind in MEMORY_FILE_SYSTEMS:
+        raise ConfigError(f"{parent} lies in memory, so its fdatasync costs nothing: name a directory on a disk with --data")
+
+
 @contextmanager
 def directory(systems: Systems) -> Iterator[Path]:
     """A fresh directory on a real disk, removed afterwards. ConfigError on a memory file system: fdatasync is free there."""
@@ -33,8 +39,7 @@ def directory(systems: Systems) -> Iterator[Path]:
     if systems.data is None and probe.file_system(parent) in MEMORY_FILE_SYSTEMS:
         parent = Path.cwd()
     parent.mkdir(parents=True, exist_ok=True)
-    if probe.file_system(parent) in MEMORY_FILE_SYSTEMS:
-        raise ConfigError(f"{parent} lies in memory, so its fdatasync costs nothing: name a directory on a disk with --data")
+    check_disk(parent, probe.file_system(parent))
     with tempfile.TemporaryDirectory(prefix="loggos-bench-", dir=parent, ignore_cleanup_errors=True) as path:
         yield Path(path)
 
