@@ -3,8 +3,7 @@
     PYTHONPATH=src python bench/micro_apply.py [--nodes 200000]
 
 Prints microseconds of CPU time per operation (the best of several rounds: noise only adds) for runs of 64 requests and of one,
-with and
-without replies, and the bytes per znode, the slices of a snapshot, restore and digest over a tree of --nodes znodes.
+with and without replies, and the bytes per znode, the slices of a snapshot, restore and digest over a tree of --nodes znodes.
 """
 
 from __future__ import annotations
@@ -106,17 +105,28 @@ def slice_times(chunks: Iterator[bytes]) -> tuple[list[bytes], list[float]]:
         slices.append(chunk)
 
 
-def measure_memory(nodes: int) -> None:
-    gc.collect()
+def grow(nodes: int) -> Bench:
+    """A machine with that many znodes, about 1,000 below each parent; every command of the log has its own time stamp."""
     bench = Bench()
     tops = nodes // 1000 + 1
     bench.apply(bench.commands([create(1, b"/d%04d" % top) for top in range(tops)], 64), False)
-    commands = bench.commands([create(1, b"/d%04d/node-%09d" % (number % tops, number)) for number in range(nodes)], 64)
+    for first in range(0, nodes, 1000):
+        names = range(first, min(nodes, first + 1000))
+        bench.apply(bench.commands([create(1, b"/d%04d/node-%09d" % (number % tops, number)) for number in names], 1000), False)
+    return bench
+
+
+def measure_memory(nodes: int) -> None:
     tracemalloc.start()
-    for at in range(0, len(commands), 16):  # a batch of the log has its own time stamp
-        bench.apply(commands[at : at + 16], False)
+    bench = grow(nodes)
+    gc.collect()
     print(f"{tracemalloc.get_traced_memory()[0] / nodes:.0f} bytes per znode ({nodes} znodes, 100-byte values, 21-byte paths)")
     tracemalloc.stop()
+    del bench
+
+
+def measure_snapshot(nodes: int) -> None:
+    bench = grow(nodes)
     gc.collect()
     gc.freeze()
     slices, times = slice_times(bench.machine.snapshot())
@@ -135,8 +145,10 @@ def measure_memory(nodes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=200_000)
+    nodes = parser.parse_args().nodes
     measure_operations()
-    measure_memory(parser.parse_args().nodes)
+    measure_memory(nodes)
+    measure_snapshot(nodes)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from loggos.coordination import paths
 from loggos.coordination.acl import OPEN_ACL, AclList, AclTable
 from loggos.coordination.commands import CHANGED, CREATED, DELETED, TreeEvent
 from loggos.coordination.sessions import Session, SessionTable
-from loggos.coordination.tree import Tree, Znode
+from loggos.coordination.tree import Tree, Znode, listing_bytes_with
 from loggos.coordination.zookeeper import codec
 
 _LISTING_OVERHEAD_BYTES: Final = 128  # reply head, count and Stat around a listing in one frame
@@ -78,8 +78,7 @@ class Operations:
             raise Refusal(codec.NODE_EXISTS)
         if parent.owner:
             raise Refusal(codec.NO_CHILDREN_FOR_EPHEMERALS)
-        children, name_bytes = parent.children, len(path) - len(parent_path)
-        if children is not None and children.listing_bytes + name_bytes > CHILDREN_BYTES_MAX - _LISTING_OVERHEAD_BYTES:
+        if listing_bytes_with(parent, path) > CHILDREN_BYTES_MAX - _LISTING_OVERHEAD_BYTES:
             raise Refusal(codec.QUOTA_EXCEEDED)
         owner = SessionId(0)
         if flags & codec.FLAG_EPHEMERAL:

@@ -177,8 +177,14 @@ def _hash(record: bytes) -> int:
 
 def restore(chunks: Iterable[bytes], acls: AclTable) -> tuple[Tree, SessionTable]:
     """Tree and sessions of a snapshot. InternalError if it is not whole or not one."""
+    try:
+        return _restore(_records(chunks), acls)
+    except (struct.error, FrameError, KeyError) as error:
+        raise InternalError(f"a snapshot holds an unreadable record, or a node without parent or owner: {error!r}") from error
+
+
+def _restore(records: Iterator[bytes], acls: AclTable) -> tuple[Tree, SessionTable]:
     tree, sessions = Tree(), SessionTable()
-    records = _records(chunks)
     if next(records, b"") != _MAGIC:
         raise InternalError("this is not a snapshot of the coordination machine, or of a version this one cannot read")
     ended = False
@@ -220,12 +226,7 @@ def _restore_node(record: bytes, tree: Tree, acls: AclTable) -> None:
     _, owner, czxid, mzxid, pzxid, ctime, mtime, version, aversion, creates, path_bytes, data_bytes = _NODE.unpack_from(record)
     path_end = _NODE.size + path_bytes
     data_end = path_end + data_bytes
-    acl = OPEN_ACL
-    if data_end < len(record):
-        try:
-            acl = acls.intern(read_acl(Reader(record, data_end)))
-        except FrameError as error:
-            raise InternalError(f"a snapshot holds a node with an unreadable ACL: {error}") from error
+    acl = acls.intern(read_acl(Reader(record, data_end))) if data_end < len(record) else OPEN_ACL
     node = Znode(record[path_end:data_end], acl, czxid, ctime, owner, tree.epoch)
     # equal numbers become one object: most nodes have not changed since they were made
     node.mzxid = czxid if mzxid == czxid else mzxid

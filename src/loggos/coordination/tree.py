@@ -87,6 +87,11 @@ def encode_stat(node: Znode) -> bytes:
     )
 
 
+def listing_bytes_with(parent: Znode, path: bytes) -> int:
+    """What the listing of `parent` would take with the child at `path` added."""
+    return (parent.children.listing_bytes if parent.children else 0) + _NAME_LENGTH_BYTES + len(name_of(path))
+
+
 class Tree:
     """Every node by path. Read `nodes` freely; only the machine changes it."""
 
