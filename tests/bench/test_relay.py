@@ -96,7 +96,11 @@ def test_the_end_of_a_connection_travels_too() -> None:
         writer.write_eof()
         assert await reader.read() == b"last words"
         writer.close()
-        while switch.links:
+        await writer.wait_closed()
+        for _ in range(100):
+            if not switch.links:
+                return
             await asyncio.sleep(0.01)
+        raise AssertionError("the link was never closed")
 
     through_relay(test)

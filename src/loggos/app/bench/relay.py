@@ -75,7 +75,8 @@ class Pipe:
         self.source: asyncio.Transport | None = None
         self.target: asyncio.Transport | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.held = False
+        self.held = self.ended = False
+        self.twin: Pipe | None = None  # the other direction
 
     def put(self, data: bytes | None) -> None:
         self.queue.append((time.monotonic() + self.switch.delay_s, data))
@@ -100,10 +101,20 @@ class Pipe:
             elif data is None:
                 self.target.close()
             elif not self.target.is_closing():
-                self.target.write_eof()
+                self.end()
         if self.source is not None and not self.source.is_closing() and not self.source.is_reading() and not self.held:
             self.source.resume_reading()
         self.arm()
+
+    def end(self) -> None:
+        """Nothing more comes this way; when nothing comes the other way either, the connection is over."""
+        assert self.target is not None
+        self.target.write_eof()
+        self.ended = True
+        if self.twin is not None and self.twin.ended:
+            self.target.close()
+            if self.source is not None:
+                self.source.close()
 
 
 class End(asyncio.Protocol):
@@ -129,6 +140,7 @@ class Link(End):
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
         self.forth, self.back = Pipe(switch), Pipe(switch)
+        self.forth.twin, self.back.twin = self.back, self.forth
         super().__init__(self.forth)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
