@@ -59,7 +59,9 @@ def counter_calls(draw: st.DrawFn) -> list[Call]:
         invoked = draw(st.integers(0, 8))
         returned = draw(st.one_of(st.none(), st.integers(invoked, 9)))
         action = draw(st.sampled_from(["read", "add"]))
-        calls.append(Call("k", invoked, returned, action, draw(st.integers(1, 2)) if action == "add" else None, draw(st.integers(0, 5))))
+        calls.append(
+            Call("k", invoked, returned, action, draw(st.integers(1, 2)) if action == "add" else None, draw(st.integers(0, 5)))
+        )
     return calls
 
 

@@ -267,9 +267,13 @@ def test_whatever_a_perfect_server_does_is_accepted(steps: list[tuple[int, str, 
 
 
 @given(st.lists(STEPS, min_size=3, max_size=30), st.data())
-def test_a_value_that_was_changed_on_the_way_is_always_seen(steps: list[tuple[int, str, str, int, bool]], data: st.DataObject) -> None:
+def test_a_value_that_was_changed_on_the_way_is_always_seen(
+    steps: list[tuple[int, str, str, int, bool]], data: st.DataObject
+) -> None:
     run = played([*steps, (1, "create", "/z", -1, False), (1, "get", "/z", -1, False)])
-    reads = [number for number, operation in enumerate(run.operations) if operation.request.kind == "get" and operation.reply.value]
+    reads = [
+        number for number, operation in enumerate(run.operations) if operation.request.kind == "get" and operation.reply.value
+    ]
     run.spoil(data.draw(st.sampled_from(reads)), lambda operation: replace(operation, reply=replace(operation.reply, value=b"!")))
     assert "read-state" in broken(run)
 

@@ -1,4 +1,6 @@
-"""A process that takes a lock and does as it is told on standard input: `check`, `write PATH DATA`, `careless PATH DATA`, `release`."""
+"""A process that takes a lock and does as it is told on standard input: `check`, `write PATH DATA`, `careless PATH DATA`,
+`release`.
+"""
 
 from __future__ import annotations
 

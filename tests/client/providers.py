@@ -1,4 +1,6 @@
-"""Servers that the client is tested against. Add a provider here (a class with `missing` and `start`) and every test runs on it, too."""
+"""Servers that the client is tested against. Add a provider here (a class with `missing` and `start`) and every test runs on it,
+too.
+"""
 
 from __future__ import annotations
 

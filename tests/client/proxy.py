@@ -1,4 +1,6 @@
-"""A small TCP proxy that knows ZooKeeper's framing: it can swallow the reply to one request and break the connection, or go silent."""
+"""A small TCP proxy that knows ZooKeeper's framing: it can swallow the reply to one request and break the connection, or go
+silent.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ def read_frame(stream: socket.socket) -> bytes | None:
 
 
 class Proxy:
-    """`lose_reply_to(opcodes)`: the next such request reaches the server, its reply is lost with the connection (and, `then_refuse`,
-    no other connection is let through until `heal`)."""
+    """`lose_reply_to(opcodes)`: the next such request reaches the server, its reply is lost with the connection;
+    `then_refuse`: no other connection is let through until `heal`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)

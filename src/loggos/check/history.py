@@ -1,7 +1,7 @@
 """What was seen: the values that the checkers judge.
 
-Times are numbers of one clock that orders everything (virtual time in simulation, a machine's monotonic clock for real processes on one
-machine); two events at the same time count as unordered. Paths are text. An index is the log's (the zxid).
+Times are numbers of one clock that orders everything (virtual time in simulation, a machine's monotonic clock for real processes
+on one machine); two events at the same time count as unordered. Paths are text. An index is the log's (the zxid).
 A recorder appends to plain lists; nothing here is clever.
 """
 
@@ -78,7 +78,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One request of a client. `sequence`: its number in the session, from 1, in the order it was sent (0 for none). `order`: the place
+    """One request of a client. `sequence`: its number in the session, from 1, in the order it was sent (0 for none). `order`: the
+    place
     of its reply among everything its connection received, watch events included (0: by time)."""
 
     process: int
@@ -95,7 +96,9 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One operation of the log. `code`: of a multi, that of the part that failed. `sequence`: the client's number of it, 0 where the recorder could not tell (see matching.py)."""
+    """One operation of the log. `code`: of a multi, that of the part that failed. `sequence`: the client's number of it, 0 where
+    the recorder could not tell (see matching.py).
+    """
 
     index: int
     session: int
@@ -108,7 +111,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """A watch event as a client received it. `order`: its place among everything its connection received, replies included (0: by time)."""
+    """A watch event as a client received it. `order`: as of an Operation."""
 
     process: int
     session: int

@@ -1,9 +1,9 @@
 """Is there an order that explains a history? Wing & Gong's search with Lowe's memory, one key at a time.
 
-Rules: linearizability is a property per object, so a history is first cut by key (Herlihy and Wing's locality; P-compositionality,
-Horn and Kroening): many short searches instead of one hopeless one. An operation of unknown outcome may have
-taken effect at any time after it was invoked, or never. The search is bounded: beyond `steps_max` the verdict is UNDECIDED, never a guess.
-Black box: knows no log. For short histories; the witness check is for all.
+Rules: linearizability is a property per object, so a history is first cut by key (Herlihy and Wing's locality;
+P-compositionality, Horn and Kroening): many short searches instead of one hopeless one. An operation of unknown outcome may have
+taken effect at any time after it was invoked, or never. The search is bounded: beyond `steps_max` the verdict is UNDECIDED, never
+a guess. Black box: knows no log. For short histories; the witness check is for all.
 Source: Wing and Gong 1993; Lowe, "Testing for linearizability" (2017).
 """
 
@@ -38,7 +38,9 @@ class Call:
 
 
 class Model(Protocol[S]):
-    """One object. `step` gives the state after `call`, or None when its result cannot come from `state`; `check` False: any result."""
+    """One object. `step` gives the state after `call`, or None when its result cannot come from `state`; `check` False: any
+    result.
+    """
 
     initial: S
 
@@ -86,7 +88,7 @@ class Finding(NamedTuple):
 
 
 class _Event:
-    """An invocation or a return, in a doubly linked list. Lifting a call takes both of its events out; unlifting puts them back."""
+    """An invocation or a return, in a doubly linked list. Lifting a call takes both of its events out."""
 
     __slots__ = ("after", "before", "match", "number")
 
@@ -141,7 +143,7 @@ class _Search(Generic[S]):
 
 
 def _linked(calls: Sequence[Call]) -> _Event:
-    """The events in the order of time; at one time invocations first (such calls overlap). Unknown calls return after everything."""
+    """The events by time; at one time invocations first (such calls overlap). Unknown calls return after everything."""
     marks: list[tuple[float, int, int, _Event]] = []
     for number, call in enumerate(calls):
         invoked, returned = _Event(number), _Event(number)

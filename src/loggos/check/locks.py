@@ -1,4 +1,6 @@
-"""What locks and counters promise: tokens that increase, no two holders at once, no stale write accepted, no increment lost or doubled."""
+"""What locks and counters promise: tokens that increase, no two holders at once, no stale write accepted, no increment lost or
+doubled.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,20 @@ def check_grants(grants: Sequence[Grant], exclusive: bool = True) -> list[Violat
         highest_ended: Grant | None = None
         for before, grant in zip([None, *mine], mine, strict=False):
             if grant.token in tokens:
-                violations.append(Violation("token-unique", f"{lock}: {tokens[grant.token].holder} and {grant.holder} both had {grant.token}"))
+                violations.append(
+                    Violation("token-unique", f"{lock}: {tokens[grant.token].holder} and {grant.holder} both had {grant.token}")
+                )
             tokens[grant.token] = grant
             if before is not None and before.token > grant.token:
-                violations.append(Violation("token-increases", f"{lock}: {grant.holder} got {grant.token} after {before.token} was given"))
+                violations.append(
+                    Violation("token-increases", f"{lock}: {grant.holder} got {grant.token} after {before.token} was given")
+                )
             if exclusive and highest_ended is not None and grant.acquired_at < (highest_ended.ended_at or 0):
-                violations.append(Violation("exclusion", f"{lock}: {grant.holder} acquired at {grant.acquired_at}, {highest_ended.holder} held on"))
+                violations.append(
+                    Violation(
+                        "exclusion", f"{lock}: {grant.holder} acquired at {grant.acquired_at}, {highest_ended.holder} held on"
+                    )
+                )
             if grant.ended_at is not None and (highest_ended is None or grant.ended_at > (highest_ended.ended_at or 0)):
                 highest_ended = grant
     return violations
@@ -82,4 +92,8 @@ def check_counter(initial: int, acknowledged: Sequence[int], unknown: Sequence[i
         return []
     doing = "lost" if final < min(possible) else "doubled" if final > max(possible) else "altered"
     sure, unsure = len(acknowledged), len(unknown)
-    return [Violation("counter-exact", f"an increment was {doing}: {final} after {sure} acknowledged and {unsure} unknown, expected {base}")]
+    return [
+        Violation(
+            "counter-exact", f"an increment was {doing}: {final} after {sure} acknowledged and {unsure} unknown, expected {base}"
+        )
+    ]

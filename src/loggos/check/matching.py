@@ -1,8 +1,8 @@
 """Which entry of the log is which operation of a client, where the recorder could not number them.
 
-A session's operations reach the log in the order they were sent. So its entries are a subsequence of its operations in which only those of
-unknown outcome (or refused before the log) may be missing. Contents decide; where several assignments fit, one that leaves out no
-acknowledged operation is chosen. Cost: linear when requests differ, else the length of a run of equal ones.
+A session's operations reach the log in the order they were sent. So its entries are a subsequence of its operations in which only
+those of unknown outcome (or refused before the log) may be missing. Contents decide; where several assignments fit, one that
+leaves out no acknowledged operation is chosen. Cost: linear when requests differ, else the length of a run of equal ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def must_be_in_log(operation: Operation) -> bool:
 
 
 def assign_sequences(operations: Sequence[Operation], log: Sequence[Applied]) -> list[Applied]:
-    """The log with every entry's `sequence` filled in from the operations it fits; 0 where it fits none (the witness will say so)."""
+    """The log with every entry's `sequence` filled in from the operation it fits; 0 where it fits none (the witness says so)."""
     sent: dict[int, list[Operation]] = {}
     for operation in operations:
         if operation.request.kind in (*WRITES, "close"):

@@ -1,8 +1,8 @@
 """A small model of the tree, written for judging and not for speed: dict path → Node, nodes never changed once stored.
 
-Rules: every change gives a new Node, so that a checker can keep every state a path ever had. Modelled: create (ephemeral, sequential),
-delete, set, check, multi, the end of a session. Not modelled: ACLs, quotas, containers, TTL; an entry whose code says that one
-of those refused it is taken at its word and has no effect.
+Rules: every change gives a new Node, so that a checker can keep every state a path ever had. Modelled: create (ephemeral,
+sequential), delete, set, check, multi, the end of a session. Not modelled: ACLs, quotas, containers, TTL; an entry whose code
+says that one of those refused it is taken at its word and has no effect.
 Source: ZooKeeper's protocol as in the reference; not the production tree, on purpose.
 """
 
@@ -59,7 +59,8 @@ def name_of(path: str) -> str:
 
 
 class Tree:
-    """The state after the last applied index. `changed`: paths that the last `apply` changed; `events`: (kind, path) of what watchers
+    """The state after the last applied index. `changed`: paths that the last `apply` changed; `events`: (kind, path) of what
+    watchers
     are told of it, in order."""
 
     def __init__(self) -> None:

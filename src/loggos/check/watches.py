@@ -2,13 +2,14 @@
 
 Rules checked, per connection (a watch lives and dies with its connection), in the order in which things were received
 - watch-unasked   an event has a watch that was registered by a reply received before it, and that had not fired
-- watch-wrong     a one-shot watch fires for the first matching change after its registration; a persistent one for every change, in order
+- watch-wrong     a one-shot watch fires for the first matching change after its registration; a persistent one for every change,
+  in order
 - watch-late      no reply shows a state (by its zxid) that includes a change whose event has not been received
 - watch-missed    a connection that lived to the end of the history was told everything it asked for
-A watch of `get` and `exists` hears created, changed, deleted; one of `children` hears children, deleted; a persistent one hears all of them on
-its node, a recursive one created, changed, deleted on its node and all below. A deletion is told once per connection, whatever
-watches it had on the node. Needs the zxids of replies (a registration without one is not judged); those of events are used if given.
-Source: ZooKeeper's watch guarantees; zookeeper-protocol.md, "Subtle points".
+A watch of `get` and `exists` hears created, changed, deleted; one of `children` hears children, deleted; a persistent one hears
+all of them on its node, a recursive one created, changed, deleted on its node and all below. A deletion is told once per
+connection, whatever watches it had on the node. Needs the zxids of replies (a registration without one is not judged); those of
+events are used if given. Source: ZooKeeper's watch guarantees; zookeeper-protocol.md, "Subtle points".
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ class Knowledge:
     """What had been acknowledged, and what had been asked for, at a time."""
 
     def __init__(self, pairs: Sequence[tuple[Operation, Applied]]) -> None:
-        returned = sorted((op.returned_at, entry.index) for op, entry in pairs if op.returned_at is not None and must_be_in_log(op))
+        returned = sorted(
+            (op.returned_at, entry.index) for op, entry in pairs if op.returned_at is not None and must_be_in_log(op)
+        )
         self._return_times: list[Time] = [time for time, _ in returned]
         self._return_highest: list[int] = _running_maximum([index for _, index in returned])
         by_index = sorted((entry.index, op.invoked_at) for op, entry in pairs)
@@ -214,7 +216,10 @@ class Witness:
                 self.report("log-order", f"index {entry.index} follows {last}")
             last = entry.index
             if not entry.sequence and entry.session in sessions and entry.request.kind in WRITES:
-                self.report("log-order", f"the entry at {entry.index} ({entry.request.kind} {entry.request.path}) is no client's operation")
+                self.report(
+                    "log-order",
+                    f"the entry at {entry.index} ({entry.request.kind} {entry.request.path}) is no client's operation",
+                )
 
     def check_log_results(self) -> None:
         for entry, result in zip(self.history.log, self.timeline.results, strict=True):
@@ -226,13 +231,17 @@ class Witness:
         for operation, entry in self.pairs:
             floor = self.knowledge.floor(operation.invoked_at)
             if floor >= entry.index:
-                self.report("real-time", f"{_told(operation)} has index {entry.index}, but {floor} was acknowledged before it was invoked")
+                self.report(
+                    "real-time", f"{_told(operation)} has index {entry.index}, but {floor} was acknowledged before it was invoked"
+                )
 
     def check_after_end(self) -> None:
         for entry in self.history.log:
             end = self.timeline.ends.get(entry.session)
             if end is not None and entry.index > end and entry.code == OK and entry.request.kind in WRITES:
-                self.report("session-end", f"session {entry.session} ended at {end}, yet wrote {entry.request.path} at {entry.index}")
+                self.report(
+                    "session-end", f"session {entry.session} ended at {end}, yet wrote {entry.request.path} at {entry.index}"
+                )
 
     def check_expiries(self) -> None:
         writes: dict[int, list[int]] = {}
@@ -249,12 +258,18 @@ class Witness:
 
     def _check_expiry(self, entry: Applied, writes: list[int], invoked_at: Time | None) -> None:
         if entry.last_seen is not None and writes and writes[-1] > entry.last_seen:
-            self.report("expiry", f"session {entry.session} expired at {entry.index} as last seen at {entry.last_seen}, but wrote at {writes[-1]}")
+            self.report(
+                "expiry",
+                f"session {entry.session} expired at {entry.index} as last seen at {entry.last_seen}, but wrote at {writes[-1]}",
+            )
         timeout = self.history.session_timeouts.get(entry.session)
         if timeout is None or entry.applied_at is None or invoked_at is None:
             return
         if entry.applied_at < invoked_at + timeout:
-            self.report("expiry", f"session {entry.session} expired at time {entry.applied_at}, {timeout} had not passed since {invoked_at}")
+            self.report(
+                "expiry",
+                f"session {entry.session} expired at time {entry.applied_at}, {timeout} had not passed since {invoked_at}",
+            )
 
     # --- one session -----------------------------------------------------------------------------------------------------
 
@@ -269,7 +284,9 @@ class Witness:
             if kind in WRITES or kind == "close":
                 if found is not None:
                     if found[0].index <= last_written:
-                        self.report("session-order", f"{_told(operation)} has index {found[0].index}, an earlier one has {last_written}")
+                        self.report(
+                            "session-order", f"{_told(operation)} has index {found[0].index}, an earlier one has {last_written}"
+                        )
                     last_written = max(last_written, found[0].index)
                 self.check_write(operation, found)
                 if found is not None and must_be_in_log(operation):
@@ -312,7 +329,9 @@ class Witness:
         if operation.request.kind == "multi":
             self._check_multi_reply(operation, reply, entry, result)
         elif reply.code != entry.code:
-            self.report("acknowledged", f"{_told(operation)} was answered {reply.code}, the log says {entry.code} at {entry.index}")
+            self.report(
+                "acknowledged", f"{_told(operation)} was answered {reply.code}, the log says {entry.code} at {entry.index}"
+            )
         if reply.path is not None and result.path is not None and reply.path != result.path:
             self.report("acknowledged", f"{_told(operation)} was answered {reply.path}, the log says {result.path}")
         if reply.stat is not None and reply.code == OK:
@@ -330,7 +349,9 @@ class Witness:
         if entry.code not in MODELLED_CODES:
             return
         if reply.codes and reply.codes != result.codes:
-            self.report("acknowledged", f"{_told(operation)} was answered {reply.codes}, the log says {result.codes} at {entry.index}")
+            self.report(
+                "acknowledged", f"{_told(operation)} was answered {reply.codes}, the log says {result.codes} at {entry.index}"
+            )
 
     def check_read(self, operation: Operation, reply: Reply, seen: int) -> int:
         """The lowest index that explains what the session has seen now."""

@@ -1,7 +1,8 @@
-"""The public Python API: synchronous, on kazoo, for Loggos and Apache ZooKeeper alike. May import loggos.base and kazoo, nothing else.
+"""The public Python API: synchronous, on kazoo, for Loggos and Apache ZooKeeper alike. May import loggos.base and kazoo, nothing
+else.
 
-    with loggos.connect("127.0.0.1:2181") as cluster, cluster.lock("/locks/report") as held:
-        held.set("/reports/last", b"...")     # refused by the server unless the lock is still held
+with loggos.connect("127.0.0.1:2181") as cluster, cluster.lock("/locks/report") as held:
+    held.set("/reports/last", b"...")     # refused by the server unless the lock is still held
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`connect()` and the Cluster it gives: one session with Loggos or Apache ZooKeeper, and what can be built on it.
 
-Rules: everything here is spoken in the public ZooKeeper protocol by kazoo, so all of it works on both; `is_loggos` says which it is.
-A Cluster is for one process (not to be used after a fork) and any number of threads. Closing it ends the session: its locks are free at
-once, its leaderships resigned.
+Rules: everything here is spoken in the public ZooKeeper protocol by kazoo, so all of it works on both; `is_loggos` says which it
+is. A Cluster is for one process (not to be used after a fork) and any number of threads. Closing it ends the session: its locks
+are free at once, its leaderships resigned.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from loggos.client.keeper import Keeper
 from loggos.client.lock import Lock
 from loggos.client.session import Session, make_logger
 
-_RECONNECT = {"max_tries": -1, "delay": 0.05, "backoff": 2, "max_delay": 1.0, "max_jitter": 0.2}  # kazoo's own default grows to a minute
+# kazoo's own delay grows to a minute, longer than any session
+_RECONNECT = {"max_tries": -1, "delay": 0.05, "backoff": 2, "max_delay": 1.0, "max_jitter": 0.2}
 
 
 def connect(
@@ -40,9 +41,10 @@ def connect(
 ) -> Cluster:
     """Connect to a cell. `hosts`: "host:port,host:port[/chroot]".
 
-    `timeout_s`: the session timeout asked for; locks of a process that dies are free after it. `connect_timeout_s`: how long to try now
-    (ConnectError). `operation_timeout_s`: how long one answer may take (default: `timeout_s`). `auth`: ("digest", "user:password")
-    pairs. `identifier`: what others see of us in queues (default host:pid). Other options go to kazoo's client (TLS, default_acl, …).
+    `timeout_s`: the session timeout asked for; locks of a process that dies are free after it. `connect_timeout_s`: how long to
+    try now (ConnectError). `operation_timeout_s`: how long one answer may take (default: `timeout_s`). `auth`: ("digest",
+    "user:password") pairs. `identifier`: what others see of us in queues (default host:pid). Other options go to kazoo's client
+    (TLS, default_acl, …).
     """
     logger = make_logger()
     try:
@@ -83,7 +85,9 @@ class Cluster:
             try:
                 answer = str(self._session.client.command(b"srvr"))
             except (OSError, KazooException) as error:
-                raise ConnectError("the server could not be asked what it is (four-letter word srvr): not connected; try again") from error
+                raise ConnectError(
+                    "the server could not be asked what it is (four-letter word srvr): not connected; try again"
+                ) from error
             self._is_loggos = "loggos" in answer.lower()
         return self._is_loggos
 

@@ -1,9 +1,9 @@
 """A shared integer that counts exactly: every `add` that returned was applied once, in spite of lost replies.
 
-How: one multi writes the counter (compare-and-set on its version) and this object's own ephemeral *ticket*. After an unknown outcome the
-ticket's version tells whether that write was applied. Only if the session ended as well, and the ticket with it, is the
-outcome truly unknown: then OutcomeUnknown is raised, and nothing is repeated. The znode's data is the number in decimal, as kazoo's
-Counter writes it; its children are tickets.
+How: one multi writes the counter (compare-and-set on its version) and this object's own ephemeral *ticket*. After an unknown
+outcome the ticket's version tells whether that write was applied. Only if the session ended as well, and the ticket with it, is
+the outcome truly unknown: then OutcomeUnknown is raised, and nothing is repeated. The znode's data is the number in decimal, as
+kazoo's Counter writes it; its children are tickets.
 Not kazoo's Counter: it repeats after a lost connection, and then counts twice.
 """
 
@@ -45,12 +45,14 @@ class Counter:
         return self._read()[0]
 
     def add(self, delta: int = 1, timeout: float | None = None) -> int:
-        """Add, and give the number just after. OutcomeUnknown: the session ended on the way; it was applied once or not at all."""
+        """Add, and give the number just after. OutcomeUnknown: the session ended on the way; applied once or not at all."""
         deadline_s = None if timeout is None else now_s() + timeout
         with self._mutex:
             while True:
                 if not self._session.wait_connected(deadline_s):
-                    raise OutcomeUnknown(f"nothing was added to the counter at {self.path} within {timeout:g} s: no server was reachable")
+                    raise OutcomeUnknown(
+                        f"nothing was added to the counter at {self.path} within {timeout:g} s: no server was reachable"
+                    )
                 added = self._attempt(delta, deadline_s)
                 if added is not None:
                     return added
@@ -77,9 +79,9 @@ class Counter:
 
     def _refused(self, results: list[Any]) -> bool:
         """Was the multi refused because another was first, or the ticket is gone? Any other reason is raised."""
-        for result in results:
+        for position, result in enumerate(results):
             if isinstance(result, BadVersionError | NoNodeError):
-                if results.index(result) == 1:
+                if position == 1:
                     self._ticket = None
                 return True
             if isinstance(result, KazooException) and not isinstance(result, RolledBackError | RuntimeInconsistency):
@@ -92,7 +94,9 @@ class Counter:
         client = self._session.client
         while True:
             if not self._session.wait_connected(deadline_s):
-                raise OutcomeUnknown(f"an addition to the counter at {self.path} was applied once or not at all: the connection was lost")
+                raise OutcomeUnknown(
+                    f"an addition to the counter at {self.path} was applied once or not at all: the connection was lost"
+                )
             try:
                 self._session.call(client.sync_async, self._ticket)
                 stat = self._session.call(client.exists_async, self._ticket)
@@ -100,7 +104,9 @@ class Counter:
                 continue
             if stat is None:
                 self._ticket = None
-                raise OutcomeUnknown(f"an addition to the counter at {self.path} was applied once or not at all: the session ended meanwhile")
+                raise OutcomeUnknown(
+                    f"an addition to the counter at {self.path} was applied once or not at all: the session ended meanwhile"
+                )
             applied = int(stat.version) > self._ticket_version
             self._ticket_version = int(stat.version)
             return applied
@@ -133,4 +139,6 @@ class Counter:
         try:
             return int(data or b"0"), int(stat.version)
         except ValueError as error:
-            raise ClientError(f"the node {self.path} holds {data[:40]!r}, which is no number: it is not a counter; use another path") from error
+            raise ClientError(
+                f"the node {self.path} holds {data[:40]!r}, which is no number: it is not a counter; use another path"
+            ) from error

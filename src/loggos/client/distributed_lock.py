@@ -1,8 +1,8 @@
 """`DistributedLock(hosts)`, `acquire()`, `release()`: the interface of a well-known example, made correct.
 
-Rules: owned by the thread that acquired it; only that thread may release it; not re-entrant (a second `acquire` by the owner raises:
-it would wait for itself). Several threads may share one object, they exclude each other. A failed or timed-out `acquire` leaves
-nothing behind. A lock that was lost is said to be lost, at `check()` or at the latest at `release()`: never silently.
+Rules: owned by the thread that acquired it; only that thread may release it; not re-entrant (a second `acquire` by the owner
+raises: it would wait for itself). Several threads may share one object, they exclude each other. A failed or timed-out `acquire`
+leaves nothing behind. A lock that was lost is said to be lost, at `check()` or at the latest at `release()`: never silently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from loggos.client.held import Held
 class DistributedLock:
     """A lock among all processes that name the same servers and path. Connects at the first `acquire`."""
 
-    def __init__(self, hosts: str = "localhost:2181", path: str = "/locks/default", *, timeout_s: float = 10.0, **options: Any) -> None:
+    def __init__(
+        self, hosts: str = "localhost:2181", path: str = "/locks/default", *, timeout_s: float = 10.0, **options: Any
+    ) -> None:
         self.hosts, self.path, self.timeout_s = hosts, path, timeout_s
         self._options = options
         self._connecting = threading.Lock()
@@ -57,7 +59,7 @@ class DistributedLock:
         self._owned().check()
 
     def close(self) -> None:
-        """End the connection; the lock is free for others at once if it was held. The object connects again when next acquired."""
+        """End the connection; if the lock was held it is free for others at once. The next `acquire` connects again."""
         with self._connecting:
             cluster, self._cluster = self._cluster, None
         if cluster is not None:
@@ -79,7 +81,9 @@ class DistributedLock:
     def _owned(self) -> Held:
         held = self._held()
         if held is None:
-            raise NotHeld(f"this thread does not hold the lock at {self.path}: acquire it first; only the thread that did may release it")
+            raise NotHeld(
+                f"this thread does not hold the lock at {self.path}: acquire it first; only the thread that did may release it"
+            )
         return held
 
     def _connected(self, timeout: float | None) -> Cluster:
@@ -90,5 +94,3 @@ class DistributedLock:
                     options.setdefault("connect_timeout_s", max(timeout, 1.0))
                 self._cluster = connect(self.hosts, timeout_s=self.timeout_s, **options)
             return self._cluster
-
-

@@ -1,8 +1,8 @@
 """Leader election: a fair queue for one office. The one in front leads until it resigns or its session ends.
 
 Rules: a leadership is a held lock (held.py), so it has a term (the token), `check()`, `on_lost` and guarded writes; at most one
-leader's guarded writes are accepted at any index of the log. Two processes may both *believe* that they lead only if one of them does
-not ask `check()`.
+leader's guarded writes are accepted at any index of the log. Two processes may both *believe* that they lead only if one of them
+does not ask `check()`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ class Election:
         return self._lock.path
 
     def lead(self, timeout: float | None = None) -> Held:
-        """Stand as a candidate and wait to be elected; `leadership.token` is the term. LockTimeout: not elected in time, candidacy withdrawn."""
+        """Stand as a candidate and wait to be elected; `leadership.token` is the term. LockTimeout: not elected in time,
+        candidacy withdrawn.
+        """
         return self._lock.acquire(timeout)
 
     def run(self, task: Callable[[Held], T]) -> T:
-        """Lead once: call `task(leadership)` when elected, resign when it returns, give what it gave. LockLost when the office was lost meanwhile."""
+        """Lead once: call `task(leadership)` when elected, resign when it returns, give what it gave. LockLost: it was lost."""
         with self.lead() as leadership:
             return task(leadership)
 
     def run_forever(self, task: Callable[[Held], object]) -> None:
-        """Lead again and again: after a loss of office stand anew; ends when `task` returns with the office still held, or raises."""
+        """Stand anew after every loss of office. Ends when `task` returns with the office still held, or raises."""
         while True:
             try:
                 self.run(task)

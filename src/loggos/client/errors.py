@@ -14,7 +14,9 @@ class ConnectError(LoggosError):
 
 
 class OutcomeUnknown(LoggosError):
-    """The connection broke, or the time was up, while a write was under way: it was applied once or not at all. Read before repeating it."""
+    """The connection broke, or the time was up, while a write was under way: it was applied once or not at all. Read before
+    repeating it.
+    """
 
 
 class WriteRefused(ClientError):

@@ -1,8 +1,8 @@
 """Guarded writes: a multi whose first operation checks the holder's own znode, so a stale holder is refused by the server.
 
 Rules: nothing of a refused transaction is applied; an unknown outcome is said to be unknown and never repeated here.
-The znode's name is unique to one acquisition (its GUID) and its version is 0 for life, so `check(path, 0)` holds exactly while this
-holder does. Source: ZooKeeper multi/check; safety rules, "Fencing that is enforced".
+The znode's name is unique to one acquisition (its GUID) and its version is 0 for life, so `check(path, 0)` holds exactly while
+this holder does. Source: ZooKeeper multi/check; safety rules, "Fencing that is enforced".
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class GuardedTransaction:
         for position, result in enumerate(results[1:]):
             if _is_cause(result):
                 raise WriteRefused(
-                    f"nothing was written: {self._names[position]} failed ({type(result).__name__}); the lock is still held", position
+                    f"nothing was written: {self._names[position]} failed ({type(result).__name__}); the lock is still held",
+                    position,
                 ) from result
         return list(results[1:])
 

@@ -2,10 +2,10 @@
 
 Rules
 - `token` is the creation zxid of the lock's znode: every later holder's is larger, and anyone can check it.
-- The lock counts as held only for SAFE_SHARE of the session timeout after the last confirmation was *sent*: the server cannot expire the
-  session before (it heard that request later than that, and a follower passes it on within half a tick). A process that slept, a
-  connection that broke, a node that was deleted: `check()` raises LockLost before another can be the holder, on any clock that
-  runs at the same speed here and there.
+- The lock counts as held only for SAFE_SHARE of the session timeout after the last confirmation was *sent*: the server cannot
+  expire the session before (it heard that request later than that, and a follower passes it on within half a tick). A process
+  that slept, a connection that broke, a node that was deleted: `check()` raises LockLost before another can be the holder, on any
+  clock that runs at the same speed here and there.
 - That is a promise about time; the enforced one needs none: a guarded write carries a check of the lock's znode in the same
   multi, so the server itself refuses a holder that no longer is one. Works on every ZooKeeper.
 - Lost stays lost, even if the connection comes back in time.
@@ -70,7 +70,7 @@ class Held:
             raise self._lost_error(why)
 
     def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once if the lock gets lost before it is released (at once if it is lost already), on the keeper's thread."""
+        """Call `callback` once, on the keeper's thread, if the lock gets lost before it is released (or is lost already)."""
         with self._state:
             if self._lost is None:
                 self._callbacks.append(callback)
@@ -82,7 +82,7 @@ class Held:
         return GuardedTransaction(self._session, self)
 
     def set(self, path: str, data: bytes, version: int = -1) -> Any:
-        """Guarded write of an existing node; its new Stat. LockLost: refused, stale holder. WriteRefused: no such node, other version."""
+        """Guarded write of an existing node; its new Stat. LockLost: stale holder. WriteRefused: no such node, other version."""
         with_guard = self.transaction()
         with_guard.set(path, data, version)
         return with_guard.commit()[0]
@@ -100,8 +100,9 @@ class Held:
         with_guard.commit()
 
     def release(self) -> None:
-        """Let the next one in. LockLost when the lock had been lost before: what was done in its name may have overlapped. Again: nothing.
+        """Let the next one in. LockLost when it had been lost before: what was done in its name may have overlapped.
 
+        A second time it does nothing.
         While disconnected the node is removed as soon as the connection is back; at the latest it goes with the session.
         """
         with self._state:
@@ -135,7 +136,8 @@ class Held:
             if self._session_ended():
                 self._lose("its session ended")
             elif self._unconfirmed_too_long(time_s):
-                self._lose(f"not confirmed by the server for {time_s - self._confirmed_s:.1f} s of a session of {self._session.timeout_s:g} s")
+                silent_s = time_s - self._confirmed_s
+                self._lose(f"not confirmed by the server for {silent_s:.1f} s of a session of {self._session.timeout_s:g} s")
         return self._lost
 
     def _session_ended(self) -> bool:
@@ -160,7 +162,7 @@ class Held:
 
     def _lost_error(self, why: str) -> LockLost:
         return LockLost(
-            f"the lock at {self._place.parent} (token {self.token}) is lost: {why}; another may hold it now: stop, and acquire it again"
+            f"the lock at {self._place.parent} (token {self.token}) is lost: {why}; another may hold it: stop and acquire it again"
         )
 
     # --- confirming -------------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ class Held:
             self._confirmed_s = max(self._confirmed_s, sent_s)
 
     def _seen(self, answer: Any) -> bool:
-        """Does the answer show the node as it was made? If it shows another, the lock is lost; if there is none, nothing is known."""
+        """Does the answer show the node as it was made? If not, the lock is lost; if none came, nothing is known."""
         if not answer.successful():
             return False
         stat = answer.value

@@ -1,7 +1,7 @@
 """The keeper: one thread per connection that watches over held locks and cleans up after places that were given up.
 
-Rules: a held lock is confirmed again and again, on the leader's word (`sync`, then `exists`); it is declared lost when that has not
-succeeded for the safe part of the session timeout, even if this process slept meanwhile. A place that could not be removed is
+Rules: a held lock is confirmed again and again, on the leader's word (`sync`, then `exists`); it is declared lost when that has
+not succeeded for the safe part of the session timeout, even if this process slept meanwhile. A place that could not be removed is
 removed as soon as the connection allows. `on_lost` callbacks run here, one after another, and may use the connection.
 Must not know: what a lock is for.
 """
@@ -54,7 +54,9 @@ class Keeper:
             if self.session.closed:
                 return
             if len(self._abandoned) >= LOCKS_ABANDONED_MAX:
-                raise OverloadedError(f"{LOCKS_ABANDONED_MAX} places in queues wait for a connection to be removed: close this Cluster")
+                raise OverloadedError(
+                    f"{LOCKS_ABANDONED_MAX} places in queues wait for a connection to be removed: close this Cluster"
+                )
             self._abandoned.append((parent, guid))
             self._wake()
 

@@ -1,8 +1,8 @@
 """An exclusive, fair, fenced lock.
 
-Rules: first come, first served (by the order of the log); not re-entrant: a thread that enters a lock it is in gets an error instead of
-waiting for itself; an acquisition that fails, times out or is interrupted leaves nothing behind. A Lock object holds no state of its
-own: any number of threads may use one, each acquisition stands for itself.
+Rules: first come, first served (by the order of the log); not re-entrant: a thread that enters a lock it is in gets an error
+instead of waiting for itself; an acquisition that fails, times out or is interrupted leaves nothing behind. A Lock object holds
+no state of its own: any number of threads may use one, each acquisition stands for itself.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Lock:
     def acquire(self, timeout: float | None = None) -> Held:
         """Wait for the lock; what is given holds it until `release()` or the end of its `with` block.
 
-        `timeout` in seconds (None: the lock's own, by default for ever; 0: only if it is free): LockTimeout when it passes. A single
-        answer of the server may take up to the operation timeout on top.
+        `timeout` in seconds (None: the lock's own, by default for ever; 0: only if it is free): LockTimeout when it passes. A
+        single answer of the server may take up to the operation timeout on top.
         """
         seconds = self.timeout if timeout is None else timeout
         deadline_s = None if seconds is None else now_s() + seconds
@@ -71,7 +71,9 @@ class Lock:
     def __enter__(self) -> Held:
         inside = self._inside()
         if self.path in inside:
-            raise LockError(f"this thread is inside a `with` block of the lock at {self.path} already: it would wait for itself for ever")
+            raise LockError(
+                f"this thread is inside a `with` block of the lock at {self.path} already: it would wait for itself for ever"
+            )
         held = self.acquire()
         inside[self.path] = held
         return held
@@ -135,7 +137,7 @@ class Lock:
                     return True
                 waited = True
                 if deadline_s is not None and now_s() >= deadline_s:
-                    raise LockTimeout(self._timeout_message(turn, seconds))
+                    raise LockTimeout(self._timeout_message(seconds))
                 turn.wait(deadline_s)
             except OutcomeUnknown:
                 waited = True
@@ -145,10 +147,15 @@ class Lock:
 
     def _wait_connected(self, deadline_s: float | None, seconds: float | None) -> None:
         if not self._session.wait_connected(deadline_s):
-            raise LockTimeout(f"the lock at {self.path} was not acquired within {seconds:g} s: no server was reachable; check the cluster")
+            raise LockTimeout(
+                f"the lock at {self.path} was not acquired within {seconds:g} s: no server was reachable; check the cluster"
+            )
 
-    def _timeout_message(self, turn: Turn, seconds: float | None) -> str:
-        return f"the lock at {self.path} was not acquired within {seconds:g} s: {self._holder()}; wait longer, or see what the holder does"
+    def _timeout_message(self, seconds: float | None) -> str:
+        holder = self._holder()
+        return (
+            f"the lock at {self.path} was not acquired within {seconds:g} s: {holder}; wait longer or see what it does"
+        )
 
     def _holder(self) -> str:
         try:

@@ -1,9 +1,10 @@
 """A place in a fair queue: one ephemeral sequential znode per contender; who has the lowest sequence number is first.
 
-Rules: creating a place survives a lost reply: its name begins with a fresh GUID, and after an unknown outcome it is looked for (after a
-`sync`, so that a follower that lags cannot hide it) before another one is made. A place that is given up is always removed, if need be
-later (keeper.py): a forgotten one would block the queue for as long as this session lives. A contender watches only the one
-before it. Names are those of kazoo's own Lock (`<guid>__lock__<sequence>`), so that both exclude each other on one path.
+Rules: creating a place survives a lost reply: its name begins with a fresh GUID, and after an unknown outcome it is looked for
+(after a `sync`, so that a follower that lags cannot hide it) before another one is made. A place that is given up is always
+removed, if need be later (keeper.py): a forgotten one would block the queue for as long as this session lives. A contender
+watches only the one before it. Names are those of kazoo's own Lock (`<guid>__lock__<sequence>`), so that both exclude each other
+on one path.
 
 Not kazoo's Lock, because it may return True for a node of an ended session, waits without bound while disconnected, looks for its
 node without `sync`, and leaves its node behind if that clean-up meets a broken connection.
@@ -105,7 +106,9 @@ class Entry:
         self.maybe_made = False  # a create was sent whose reply has not been seen
 
     def attempt(self) -> Place | None:
-        """Make the place, or find the one already made. None: the session changed under it; begin afresh. OutcomeUnknown: try again."""
+        """Make the place, or find the one already made. None: the session changed under it; begin afresh. OutcomeUnknown: try
+        again.
+        """
         sent_s = now_s()
         made = self._find_made() if self.maybe_made else None
         if made is None:
@@ -164,7 +167,9 @@ class Turn:
         self._stirred = False
         path = child_path(self.place.parent, self.ahead)
         try:
-            self.session.call(self.session.client.get_async, path, self._stir)  # not `exists`: it would leave a watch on a node that is gone
+            self.session.call(
+                self.session.client.get_async, path, self._stir
+            )  # not `exists`: it would leave a watch on a node that is gone
         except NoNodeError:
             return
         changed = self.session.changed
@@ -189,4 +194,3 @@ class Turn:
         with self.session.changed:
             self._stirred = True
             self.session.changed.notify_all()
-

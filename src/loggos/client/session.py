@@ -1,8 +1,8 @@
 """One ZooKeeper session on kazoo: its state, and calls that always end.
 
-Rules: no call may wait without a bound (kazoo's own `get()` does, while it reconnects); a call whose outcome cannot be known raises
-OutcomeUnknown and nothing else; `epoch` moves whenever a session ended, so what was made in an older session can be told apart.
-Time is the clock that also counts while the machine sleeps, because the server's does.
+Rules: no call may wait without a bound (kazoo's own `get()` does, while it reconnects); a call whose outcome cannot be known
+raises OutcomeUnknown and nothing else; `epoch` moves whenever a session ended, so what was made in an older session can be told
+apart. Time is the clock that also counts while the machine sleeps, because the server's does.
 Must not know: locks. Source: kazoo 2.11 `client.py`, `protocol/connection.py`.
 """
 
@@ -97,7 +97,8 @@ class Session:
             hosts = ", ".join(f"{host}:{port}" for host, port in self.client.hosts)
             self.close()
             raise ConnectError(
-                f"no ZooKeeper-compatible server answered at {hosts} within {timeout_s:g} s: check the addresses and that a quorum is up"
+                f"no ZooKeeper-compatible server answered at {hosts} within {timeout_s:g} s: "
+                "check the addresses and that a quorum is up"
             ) from error
 
     def close(self) -> None:
