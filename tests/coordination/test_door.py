@@ -1,0 +1,602 @@
+"""The door, byte by byte: connecting, the order of replies, back-pressure, bad input. Time and the log are the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loggos.base.limits import (
+    CLIENT_OUTPUT_BYTES_MAX,
+    CLIENT_PIPELINE_BYTES_MAX,
+    CLIENT_PIPELINE_MAX,
+    CLIENT_WAITING_READS_MAX,
+    CONNECT_DEADLINE_MS,
+    JUTE_FRAME_BYTES_MAX,
+)
+from loggos.coordination.acl import SUPER
+from loggos.coordination.service import ServiceOptions
+from loggos.coordination.zookeeper import codec, requests
+from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, encode_buffer
+from tests.coordination.fake_log import FakeCell
+from tests.coordination.raw_client import Event, RawClient, Reply, in_loop, settle
+
+# --- connecting --------------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_new_session_gets_id_password_and_a_clamped_timeout() -> None:
+    cell = FakeCell().start()
+    client = RawClient(cell)
+    client.send(client.hello(timeout_ms=1))
+    assert client.take() == b"", "the reply waits for the log"
+    await settle()
+    greeting = client.greeting()
+    assert greeting.session > 0 and greeting.password != bytes(16) and greeting.timeout_ms == 4_000
+    assert greeting.read_only == b"\0"
+    assert (await RawClient(cell).connect(timeout_ms=10**9)).connection.timeout_ms == 40_000
+
+
+@in_loop
+async def test_an_old_client_gets_no_read_only_byte() -> None:
+    cell = FakeCell().start()
+    client = RawClient(cell)
+    client.send(client.hello(read_only=None))
+    await settle()
+    assert client.greeting().read_only == b""
+
+
+@in_loop
+async def test_a_connect_request_may_come_in_single_bytes_with_requests_behind_it() -> None:
+    cell = FakeCell().start()
+    client = RawClient(cell)
+    stream = client.hello() + client.create(b"/a") + client.get(b"/a")
+    for byte in stream:
+        client.send(bytes([byte]))
+    await settle()
+    frames = client.frames()
+    assert len(frames) == 3
+    assert struct.unpack_from(">iqi", frames[2]) == (2, 2, 0)
+
+
+@in_loop
+async def test_reconnecting_resumes_the_session_with_its_ephemerals() -> None:
+    cell = FakeCell(2).start()
+    client = await RawClient(cell, 1).connect()
+    await client.do(client.create(b"/e", flags=1))
+    client.lose()
+    again = RawClient(cell, 2)
+    again.session, again.password = client.session, client.password
+    await again.connect(last_zxid=2)
+    assert again.session == client.session and again.connection.generation == 2
+    (reply,) = await again.do(again.exists(b"/e"))
+    assert isinstance(reply, Reply) and reply.error == 0
+
+
+@in_loop
+async def test_a_wrong_password_and_an_unknown_session_are_told_so_and_closed() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    for session, password in ((client.session, b"wrong-password!!"), (12345, client.password), (-5, client.password)):
+        other = RawClient(cell)
+        other.session, other.password = session, password
+        other.send(other.hello())
+        await settle()
+        assert other.greeting() == (0, 0, bytes(16), b"\0") and other.closed
+    assert not client.closed, "the rightful client is unharmed"
+
+
+@in_loop
+async def test_a_client_ahead_of_this_node_is_closed_without_a_word() -> None:
+    cell = FakeCell().start()
+    client = RawClient(cell)
+    client.send(client.hello(last_zxid=99))
+    await settle()
+    assert client.closed and client.take() == b"" and not cell.entries
+
+
+@in_loop
+async def test_a_later_attach_elsewhere_closes_the_older_connection() -> None:
+    cell = FakeCell(2).start()
+    old = await RawClient(cell, 1).connect()
+    new = RawClient(cell, 2)
+    new.session, new.password = old.session, old.password
+    await new.connect()
+    assert old.closed and not new.closed
+    assert "newer" in old.connection.closed_why
+
+
+@in_loop
+async def test_a_write_of_the_older_connection_after_the_move_is_refused() -> None:
+    cell = FakeCell(2, auto=False).start()
+    old = RawClient(cell, 1)
+    old.send(old.hello())
+    for log in cell.logs.values():
+        log.step()
+    greeting = old.greeting()
+    new = RawClient(cell, 2)
+    new.session, new.password = greeting.session, greeting.password
+    new.send(new.hello())
+    old.send(old.create(b"/late"))  # node 1 has not applied the new attach yet
+    await settle()
+    cell.logs[1].step()
+    await settle()
+    assert old.closed and old.frames() == []
+    assert b"/late" not in cell.logs[1].machine.tree.nodes
+
+
+@in_loop
+async def test_leaving_before_the_attach_is_applied_harms_nothing() -> None:
+    cell = FakeCell(auto=False).start()
+    client = RawClient(cell)
+    client.send(client.hello())
+    client.lose()
+    cell.logs[1].step()
+    assert not cell.services[1].clients and len(cell.logs[1].machine.sessions) == 1
+
+
+# --- the order of replies ------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_writes_of_one_loop_turn_are_one_command_and_verbatim() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    stream = b"".join([client.create(b"/%d" % n) for n in range(10)])
+    client.send(stream[:100])
+    client.send(stream[100:])
+    await settle()
+    assert len(cell.entries) == 2 and cell.entries[1][1].endswith(stream)
+    assert [reply.xid for reply in client.received()] == list(range(1, 11))
+    assert client.transport.writes == 2, "the greeting, and all replies at once"
+
+
+@in_loop
+async def test_a_read_between_two_writes_sees_the_first_and_not_the_second() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.create(b"/a", b"0"))
+    replies = await client.do(client.set(b"/a", b"1"), client.get(b"/a"), client.set(b"/a", b"2"), client.get(b"/a"))
+    assert [reply.xid for reply in replies] == [2, 3, 4, 5]
+    bodies = [reply.body for reply in replies if isinstance(reply, Reply)]
+    assert (Reader(bodies[1]).buffer(), Reader(bodies[3]).buffer()) == (b"1", b"2")
+
+
+@in_loop
+async def test_a_read_waits_for_its_own_session_only() -> None:
+    cell = FakeCell(auto=False).start()
+    one, two = RawClient(cell), RawClient(cell)
+    for client in (one, two):
+        client.send(client.hello())
+        cell.logs[1].step()
+        client.frames()
+    one.send(one.create(b"/a") + one.exists(b"/a") + one.ping())
+    two.send(two.exists(b"/a") + two.ping())
+    await settle()
+    assert one.received() == []
+    answers = two.received()
+    assert [(r.xid, r.error) for r in answers if isinstance(r, Reply)] == [(1, codec.NO_NODE), (codec.XID_PING, 0)]
+    cell.logs[1].step()
+    assert [(r.xid, r.error) for r in one.received() if isinstance(r, Reply)] == [(1, 0), (2, 0), (codec.XID_PING, 0)]
+
+
+@in_loop
+async def test_the_zxid_of_a_reply_is_what_this_node_has_applied() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    replies = await client.do(client.create(b"/a"), client.create(b"/b"), client.ping())
+    assert [reply.zxid for reply in replies] == [2, 3, 3]
+
+
+@in_loop
+async def test_sync_waits_for_the_barrier_and_later_requests_wait_for_it() -> None:
+    cell = FakeCell().start()
+    cell.logs[1].hold_barriers = True
+    client = await RawClient(cell).connect()
+    assert await client.do(client.sync(b"/x"), client.exists(b"/a"), client.sync(b"/y"), client.create(b"/a"), client.ping()) == []
+    assert len(cell.entries) == 1, "a write behind a sync waits: a read between them must not see it"
+    assert len(cell.logs[1].barriers) == 2, "syncs behind one another share a round"
+    cell.logs[1].release_barriers()
+    await settle()
+    replies = [reply for reply in client.received() if isinstance(reply, Reply)]
+    assert [(r.xid, r.error) for r in replies] == [(1, 0), (2, codec.NO_NODE), (3, 0), (4, 0), (codec.XID_PING, 0)]
+    assert Reader(replies[0].body).buffer() == b"/x"
+
+
+@in_loop
+async def test_a_sync_that_cannot_be_met_is_answered_so_that_clients_retry() -> None:
+    cell = FakeCell().start()
+    cell.logs[1].hold_barriers = True
+    client = await RawClient(cell).connect()
+    await client.do(client.sync(), client.ping())
+    cell.logs[1].release_barriers(ok=False)
+    assert [r.error for r in client.received() if isinstance(r, Reply)] == [codec.OPERATION_TIMEOUT, 0]
+
+
+@in_loop
+async def test_closing_the_session_is_answered_then_closed_and_nothing_after_it_is_taken() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.create(b"/e", flags=1))
+    replies = await client.do(client.end(), client.create(b"/after"))
+    assert [reply.xid for reply in replies] == [2] and client.closed
+    nodes = cell.logs[1].machine.tree.nodes
+    assert b"/e" not in nodes and b"/after" not in nodes
+
+
+@in_loop
+async def test_what_a_vanishing_client_asked_last_is_still_proposed() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    client.send(client.end())
+    client.lose()
+    await settle()
+    assert not cell.logs[1].machine.sessions
+
+
+# --- the log in trouble --------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_an_interruption_closes_exactly_those_whose_outcome_is_unknown() -> None:
+    cell = FakeCell(auto=False).start()
+    clients = [RawClient(cell) for _ in range(3)]
+    for client in clients:
+        client.send(client.hello())
+    cell.logs[1].step()
+    writing, idle, attaching = clients[0], clients[1], RawClient(cell)
+    writing.send(writing.create(b"/a"))
+    await settle()
+    attaching.send(attaching.hello())
+    clients[2].send(clients[2].create(b"/not-proposed-yet"))
+    entries = len(cell.entries)
+    cell.logs[1].interrupt()
+    assert writing.closed and attaching.closed and not idle.closed and not clients[2].closed
+    await settle()
+    assert len(cell.entries) == entries + 1, "nothing was sent again; what had not been sent is"
+    cell.logs[1].step()
+    assert b"/a" in cell.logs[1].machine.tree.nodes, "unknown meant applied, this time"
+
+
+@in_loop
+async def test_a_full_log_stops_reading_and_later_goes_on_in_order() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    cell.logs[1].full = True
+    client.send(client.create(b"/a") + client.exists(b"/a") + client.create(b"/b"))
+    await settle()
+    assert client.transport.paused and len(cell.entries) == 1
+    cell.logs[1].full = False
+    cell.advance(0.1)
+    await settle()
+    assert [(r.xid, r.error) for r in client.received() if isinstance(r, Reply)] == [(1, 0), (2, 0), (3, 0)]
+    assert not client.transport.paused
+
+
+@in_loop
+async def test_connecting_to_a_full_log_is_refused() -> None:
+    cell = FakeCell().start()
+    cell.logs[1].full = True
+    client = RawClient(cell)
+    client.send(client.hello())
+    assert client.closed
+
+
+@in_loop
+async def test_without_a_leader_for_long_clients_are_sent_away_and_new_ones_refused() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    cell.lead(0)
+    cell.advance(1.5)
+    assert not client.closed, "an election disturbs nobody"
+    cell.advance(1.0)
+    assert client.closed
+    await settle()
+    other = RawClient(cell)
+    other.send(other.hello())
+    assert other.closed and other.take() == b""
+    cell.lead(1)
+    await RawClient(cell).connect()
+
+
+@in_loop
+async def test_a_snapshot_installed_under_us_disconnects_all() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    cell.services[1].restored()
+    assert client.closed
+
+
+# --- bounds --------------------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_deep_pipeline_stops_reading_until_half_is_answered() -> None:
+    cell = FakeCell(auto=False).start()
+    client = RawClient(cell)
+    client.send(client.hello())
+    cell.logs[1].step()
+    client.send(client.set(b"/none") * (CLIENT_PIPELINE_MAX + 1))
+    await settle()
+    assert client.transport.paused
+    while cell.logs[1].applied < len(cell.entries):
+        cell.logs[1].step(1)
+    assert not client.transport.paused and client.connection.outstanding == 0
+
+
+@in_loop
+async def test_many_large_writes_stop_reading_by_their_bytes() -> None:
+    cell = FakeCell(auto=False).start()
+    client = RawClient(cell)
+    client.send(client.hello())
+    cell.logs[1].step()
+    frame = client.set(b"/none", bytes(900_000))
+    for _ in range(CLIENT_PIPELINE_BYTES_MAX // len(frame) + 2):
+        client.send(frame)
+        await settle()
+    assert client.transport.paused
+    assert all(len(command) <= (1 << 20) + 4096 for _, command, _ in cell.entries)
+    cell.logs[1].step()
+    assert not client.transport.paused
+
+
+@in_loop
+async def test_reads_behind_a_write_are_bounded_in_number() -> None:
+    cell = FakeCell(auto=False).start()
+    client = RawClient(cell)
+    client.send(client.hello())
+    cell.logs[1].step()
+    client.frames()
+    count = CLIENT_WAITING_READS_MAX * 3
+    client.send(client.create(b"/a") + b"".join([client.exists(b"/a") for _ in range(count)]))
+    await settle()
+    assert client.connection.outstanding <= CLIENT_WAITING_READS_MAX + 1 and client.transport.paused
+    cell.logs[1].step()
+    await settle()
+    assert [reply.xid for reply in client.received()] == list(range(1, count + 2))
+    assert not client.transport.paused
+
+
+@in_loop
+async def test_a_client_that_does_not_read_is_paused_then_closed() -> None:
+    cell = FakeCell().start()
+    writer, deaf = await RawClient(cell).connect(), await RawClient(cell).connect()
+    await writer.do(writer.create(b"/big", bytes(900_000)))
+    deaf.transport.stuffed = True
+    deaf.send(deaf.get(b"/big") * 100)
+    assert deaf.transport.unread < 4_000_000, "it stops answering who does not read"
+    assert deaf.transport.paused and not deaf.closed
+    deaf.transport.drain()
+    assert not deaf.closed
+    deaf.transport.stuffed = True
+    await deaf.do(deaf.add_watch(b"/", 1))
+    path = b"/" + b"x" * 4000
+    writer.send(writer.create(path) + b"".join([writer.set(path) for _ in range(900)]))
+    deaf.transport.unread = CLIENT_OUTPUT_BYTES_MAX
+    deaf.connection.pause_writing()
+    await settle()
+    assert deaf.transport.aborted and not writer.closed
+    assert len([r for r in writer.received() if isinstance(r, Reply)]) == 901
+
+
+@in_loop
+async def test_half_a_frame_for_ever_and_silence_are_closed_at_the_deadline() -> None:
+    cell = FakeCell().start()
+    served = await RawClient(cell).connect()
+    silent, half = RawClient(cell), RawClient(cell)
+    half.send(half.hello()[:20])
+    cell.advance(CONNECT_DEADLINE_MS / 1000 - 1, step_s=0.5)
+    served.send(served.ping())
+    assert not silent.closed and not half.closed
+    cell.advance(2, step_s=0.5)
+    assert silent.closed and half.closed and not served.closed
+
+
+@in_loop
+async def test_connection_limits_in_all_and_by_address() -> None:
+    cell = FakeCell(options=ServiceOptions(connections_max=3, connections_per_address_max=2)).start()
+    clients = [RawClient(cell, address=address) for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2")]
+    assert [client.closed for client in clients] == [False, False, True, True]
+    await settle()
+    clients[0].lose()
+    assert not RawClient(cell, address="10.0.0.1").closed
+
+
+# --- bad input -----------------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_impossible_lengths_close_the_connection_and_no_other() -> None:
+    cell = FakeCell().start()
+    fine = await RawClient(cell).connect()
+    for length in (-1, JUTE_FRAME_BYTES_MAX + 1, 7, -(2**31)):
+        for tail in (b"", bytes(20)):
+            client = await RawClient(cell).connect()
+            client.send(INT32.pack(length) + tail)
+            assert client.closed, length
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n", bytes(4), b"\xff" * 64, INT32.pack(2_000)):
+        client = RawClient(cell)
+        client.send(garbage)
+        assert client.closed, garbage
+    assert not fine.closed
+
+
+@in_loop
+async def test_unknown_opcodes_reconfig_and_broken_bodies_have_their_codes() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    replies = await client.do(
+        client.request(9999),
+        client.request(codec.OP_RECONFIG),
+        client.request(codec.OP_GET_DATA),
+        client.request(codec.OP_GET_DATA, INT32.pack(1000) + b"/"),
+        client.request(codec.OP_GET_CHILDREN, INT32.pack(-1) + b"\0"),
+        client.request(codec.OP_MULTI_READ, b"\0"),
+        client.request(codec.OP_SET_WATCHES, bytes(8) + INT32.pack(2**31 - 1)),
+    )
+    broken = codec.MARSHALLING_ERROR
+    assert [r.error for r in replies if isinstance(r, Reply)] == [codec.UNIMPLEMENTED, codec.RECONFIG_DISABLED] + [broken] * 5
+    assert not client.closed
+
+
+@in_loop
+async def test_sasl_is_refused_and_closed() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    (reply,) = await client.do(client.request(codec.OP_SASL, encode_buffer(b"")))
+    assert isinstance(reply, Reply) and reply.error == codec.AUTH_FAILED and client.closed
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20), st.booleans())
+def test_any_bytes_split_anyhow_close_or_wait(pieces: list[bytes], connected: bool) -> None:
+    async def run() -> None:
+        cell = FakeCell().start()
+        client = RawClient(cell)
+        if connected:
+            await client.connect()
+        for piece in pieces:
+            if client.closed:
+                break
+            client.send(piece)
+            await settle()
+        fine = await RawClient(cell).connect()
+        assert [r.error for r in await fine.do(fine.ping()) if isinstance(r, Reply)] == [0]
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.tuples(st.sampled_from([*range(-12, 25), *range(99, 109)]), st.binary(max_size=60)), max_size=12), st.data())
+def test_any_bodies_of_any_opcodes_are_answered_one_by_one(parts: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    async def run() -> None:
+        cell = FakeCell().start()
+        client = await RawClient(cell).connect()
+        stream = b"".join([client.request(opcode, body) for opcode, body in parts])
+        cut = data.draw(st.integers(0, len(stream)))
+        client.send(stream[:cut])
+        await settle()
+        if not client.closed:
+            client.send(stream[cut:])
+        await settle()
+        replies = [reply.xid for reply in client.received() if isinstance(reply, Reply) and reply.xid != codec.XID_PING]
+        if not client.closed:
+            pings = sum(opcode == codec.OP_PING for opcode, _ in parts)
+            assert len(replies) == len(parts) - pings and replies == sorted(replies)
+
+    asyncio.run(run())
+
+
+# --- authentication ------------------------------------------------------------------------------------------------------------
+
+
+def secret_acl(user: bytes) -> bytes:
+    return encode_acl([Acl(31, b"digest", requests.digest_id(user))])
+
+
+@in_loop
+async def test_a_digest_opens_a_node_and_the_log_holds_no_password() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    create = client.request(codec.OP_CREATE, encode_buffer(b"/s") + encode_buffer(b"x") + secret_acl(b"u:p") + INT32.pack(0))
+    replies = await client.do(create, client.get(b"/s"), client.auth(b"digest", b"u:p"), client.get(b"/s"))
+    assert [(r.xid, r.error) for r in replies if isinstance(r, Reply)] == [(1, 0), (2, codec.NO_AUTH), (-4, 0), (3, 0)]
+    assert all(b"u:p" not in command for _, command, _ in cell.entries)
+
+
+@in_loop
+async def test_the_hash_of_an_acl_is_hidden_from_who_may_not_change_it() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    acl = encode_acl([Acl(31, b"digest", b"u:hash"), Acl(1, b"world", b"anyone")])
+    await client.do(client.request(codec.OP_CREATE, encode_buffer(b"/s") + encode_buffer(b"") + acl + INT32.pack(0)))
+    (reply,) = await client.do(client.request(codec.OP_GET_ACL, encode_buffer(b"/s")))
+    assert isinstance(reply, Reply) and Reader(reply.body).acl()[0].id == b"u:x"
+
+
+@in_loop
+async def test_the_super_digest_may_everything_and_is_answered_once() -> None:
+    options = ServiceOptions(super_digest=requests.digest_id(b"super:admin"))
+    cell = FakeCell(options=options).start()
+    client = await RawClient(cell).connect()
+    await client.do(client.request(codec.OP_CREATE, encode_buffer(b"/s") + encode_buffer(b"") + secret_acl(b"u:p") + INT32.pack(0)))
+    replies = await client.do(client.auth(b"digest", b"super:admin"), client.get(b"/s"), client.set(b"/s"))
+    assert [(r.xid, r.error) for r in replies if isinstance(r, Reply)] == [(-4, 0), (2, 0), (3, 0)]
+    assert (SUPER, b"") in cell.logs[1].machine.sessions[client.session].identities
+
+
+@in_loop
+async def test_an_unknown_scheme_fails_in_its_turn_and_closes() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    replies = await client.do(client.create(b"/a"), client.auth(b"kerberos", b"x"), client.create(b"/b"))
+    assert [(r.xid, r.error) for r in replies if isinstance(r, Reply)] == [(1, 0), (-4, codec.AUTH_FAILED)]
+    assert client.closed and b"/b" not in cell.logs[1].machine.tree.nodes
+
+
+@in_loop
+async def test_the_next_attach_clears_what_was_proved() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.auth(b"digest", b"u:p"))
+    (before,) = await client.do(client.request(codec.OP_WHO_AM_I))
+    assert isinstance(before, Reply) and b"digest" in before.body and b"u" in before.body
+    client.lose()
+    again = RawClient(cell)
+    again.session, again.password = client.session, client.password
+    await again.connect()
+    (after,) = await again.do(again.request(codec.OP_WHO_AM_I))
+    assert isinstance(after, Reply) and b"digest" not in after.body
+
+
+# --- other reads ---------------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_multi_read_gives_each_its_result() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.create(b"/a", b"x"), client.create(b"/a/b"))
+    header = codec.MULTI_HEADER.pack
+    body = b"".join(
+        [
+            header(codec.OP_GET_DATA, False, -1) + encode_buffer(b"/a") + b"\0",
+            header(codec.OP_GET_CHILDREN, False, -1) + encode_buffer(b"/a") + b"\0",
+            header(codec.OP_GET_DATA, False, -1) + encode_buffer(b"/none") + b"\0",
+            codec.MULTI_END,
+        ]
+    )
+    (reply,) = await client.do(client.request(codec.OP_MULTI_READ, body))
+    assert isinstance(reply, Reply)
+    reader = Reader(reply.body)
+    assert (reader.int32(), reader.boolean(), reader.int32(), reader.buffer()) == (codec.OP_GET_DATA, False, 0, b"x")
+    reader.at += codec.STAT.size
+    assert (reader.int32(), reader.boolean(), reader.int32(), reader.strings()) == (codec.OP_GET_CHILDREN, False, 0, [b"b"])
+    assert (reader.int32(), reader.boolean(), reader.int32(), reader.int32()) == (-1, False, codec.NO_NODE, codec.NO_NODE)
+    assert reply.body[reader.at :] == codec.MULTI_END
+
+
+@in_loop
+async def test_ephemerals_and_descendants_are_counted() -> None:
+    cell = FakeCell().start()
+    client, other = await RawClient(cell).connect(), await RawClient(cell).connect()
+    await client.do(client.create(b"/a"), client.create(b"/a/b"), client.create(b"/a/b/e", flags=1), client.create(b"/e", flags=1))
+    await other.do(other.create(b"/a/o", flags=1))
+    ask = client.request(codec.OP_GET_EPHEMERALS, encode_buffer(b"/a"))
+    mine, below, everything = await client.do(
+        ask,
+        client.request(codec.OP_GET_ALL_CHILDREN_NUMBER, encode_buffer(b"/a")),
+        client.request(codec.OP_GET_ALL_CHILDREN_NUMBER, encode_buffer(b"/")),
+    )
+    assert isinstance(mine, Reply) and isinstance(below, Reply) and isinstance(everything, Reply)
+    assert Reader(mine.body).strings() == [b"/a/b/e"]
+    assert Reader(below.body).int32() == 3
+    assert Reader(everything.body).int32() == len(cell.logs[1].machine.tree.nodes) - 1
+
+
+@in_loop
+async def test_an_event_type_is_never_taken_for_a_reply() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    received = await client.do(client.exists(b"/a", watch=True), client.create(b"/a"))
+    assert [type(item) for item in received] == [Reply, Event, Reply]
