@@ -53,10 +53,11 @@ class Link:
     loss: float = 0.0  # a piece is lost: it comes a retransmission later, and all behind it
     split: float = 0.02  # a piece arrives as two
     bytes_per_s: float = 125e6
-    cut: bool = False
+    extra_s: float = 0.0  # a fault: so much slower than it should be
+    cuts: int = 0  # how many partitions cut it now
 
     def clear_faults(self) -> None:
-        self.loss, self.cut = 0.0, False
+        self.loss, self.extra_s, self.cuts = 0.0, 0.0, 0
 
 
 class Conditions(NamedTuple):
@@ -195,10 +196,10 @@ class SimNetwork:
             link.delay_s, link.jitter_s = self._conditions(link.source, link.target)
 
     def is_cut(self, link: Link) -> bool:
-        return link.cut and link.source != link.target
+        return link.cuts > 0 and link.source != link.target
 
     def draw_delay(self, link: Link, size_bytes: int) -> float:
-        delay = link.delay_s + self.draws.random() * 2 * link.jitter_s + size_bytes / link.bytes_per_s
+        delay = link.delay_s + link.extra_s + self.draws.random() * 2 * link.jitter_s + size_bytes / link.bytes_per_s
         retransmit = self.model.retransmit_s
         while self.draws.chance(link.loss):
             self.count_fault("packet loss", link)
@@ -212,12 +213,13 @@ class SimNetwork:
     # --- partitions ---
 
     def cut(self, source: str, target: str) -> None:
-        """Packets from `source` no longer reach `target` (one way)."""
-        self.link_between(source, target).cut = True
+        """Packets from `source` no longer reach `target` (one way), until mended as often as cut."""
+        self.link_between(source, target).cuts += 1
         self.trace.event(self.loop.time(), source, "cut", "to " + target)
 
     def mend(self, source: str, target: str) -> None:
-        self.link_between(source, target).cut = False
+        link = self.link_between(source, target)
+        link.cuts = max(0, link.cuts - 1)
         self.trace.event(self.loop.time(), source, "mended", "to " + target)
 
     def partition(self, groups: Sequence[Iterable[str]]) -> None:
@@ -235,10 +237,13 @@ class SimNetwork:
 
     def ring(self, names: Sequence[str]) -> None:
         """Each host sees only its two neighbours."""
-        for i, source in enumerate(names):
-            for j, target in enumerate(names):
-                if (i - j) % len(names) not in (0, 1, len(names) - 1):
-                    self.cut(source, target)
+        for source, target in self.ring_links(names):
+            self.cut(source, target)
+
+    def ring_links(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """The links to cut for a ring. Of three hosts each pair are neighbours, so there the ring is open: its ends are cut."""
+        near = (0, 1, len(names) - 1) if len(names) > 3 else (0, 1)
+        return [(a, b) for i, a in enumerate(names) for j, b in enumerate(names) if abs(i - j) not in near]
 
     def heal(self) -> None:
         """Mend all links and clear their faults."""
@@ -248,7 +253,7 @@ class SimNetwork:
 
     def cut_links(self) -> list[tuple[str, str]]:
         """The links that are cut now, in the order they were made: heal them one by one for a swizzled heal."""
-        return [key for key, link in self.links.items() if link.cut]
+        return [key for key, link in self.links.items() if link.cuts]
 
     # --- listening and connecting ---
 
