@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loggos.app.bench import coordination, failover, main, metrics, report, workspace
+from loggos.app.bench import coordination, failover, main, metrics, peers, report, workspace
 from loggos.app.bench.peers import LoggosCluster
 from loggos.base.errors import ConfigError
 
@@ -115,6 +115,12 @@ def test_impossible_orders_are_refused_in_one_line(capsys: pytest.CaptureFixture
         failover.run(failover.Options(fault="drown"))
     with pytest.raises(ConfigError, match="unknown peer"):
         workspace.make(workspace.Systems(peer="etcd"), Path())
+
+
+def test_two_clusters_of_one_run_get_different_ports() -> None:
+    first = peers.free_base_port()
+    second = peers.free_base_port([first])
+    assert abs(first - second) >= peers.PORTS_PER_NODE * peers.NODES
 
 
 def test_a_memory_file_system_is_refused() -> None:

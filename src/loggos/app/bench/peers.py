@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -43,12 +44,12 @@ class ClusterError(LoggosError):
     """A cluster did not start, did not come back, or its state cannot be read."""
 
 
-def free_base_port() -> int:
-    """A port P such that P … P+29 are free on loopback now."""
+def free_base_port(taken: Sequence[int] = ()) -> int:
+    """A port P, none of `taken`, such that P … P+29 are free on loopback now."""
     start = os.getpid() % len(PORT_RANGE)
     for offset in range(len(PORT_RANGE)):
         base = PORT_RANGE[(start + offset) % len(PORT_RANGE)]
-        if all(is_free(base + port) for port in range(PORTS_PER_NODE * NODES)):
+        if base not in taken and all(is_free(base + port) for port in range(PORTS_PER_NODE * NODES)):
             return base
     wanted = PORTS_PER_NODE * NODES
     raise ConfigError(f"no {wanted} free ports in a row between {PORT_RANGE.start} and {PORT_RANGE.stop} on 127.0.0.1")
@@ -95,9 +96,9 @@ class Cluster:
     name = ""
     label = ""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, base_port: int | None = None) -> None:
         self.directory = directory
-        self.base_port = free_base_port()
+        self.base_port = free_base_port() if base_port is None else base_port
         self.log: IO[bytes] | None = None
 
     # --- what a subclass gives ---
@@ -258,8 +259,8 @@ class ZooKeeperCluster(Cluster):
     name = "zookeeper"
     label = "Apache ZooKeeper"
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, base_port: int | None = None) -> None:
+        super().__init__(directory, base_port=base_port)
         if not ZOOKEEPER_JAR.exists() or shutil.which("java") is None:
             raise ConfigError("Apache ZooKeeper is not installed: `apt install zookeeper`, or run with --peer none")
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -353,8 +354,8 @@ class LoggosCluster(Cluster):
     name = "loggos"
     label = "Loggos"
 
-    def __init__(self, directory: Path, *, revive: bool = False) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, base_port: int | None = None, revive: bool = False) -> None:
+        super().__init__(directory, base_port=base_port)
         self.revive = revive
         self.process: subprocess.Popen[bytes] | None = None
         self.line = directory / "up.json"

@@ -109,7 +109,10 @@ class Pipe:
     def end(self) -> None:
         """Nothing more comes this way; when nothing comes the other way either, the connection is over."""
         assert self.target is not None
-        self.target.write_eof()
+        try:
+            self.target.write_eof()
+        except OSError:  # the other side has gone already
+            self.target.abort()
         self.ended = True
         if self.twin is not None and self.twin.ended:
             self.target.close()

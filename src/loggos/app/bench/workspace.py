@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from loggos.app.bench import probe
-from loggos.app.bench.peers import Cluster, LoggosCluster, ZooKeeperCluster
+from loggos.app.bench.peers import Cluster, LoggosCluster, ZooKeeperCluster, free_base_port
 from loggos.base.errors import ConfigError
 
 PEERS: Final = ("zookeeper", "none")
@@ -50,7 +50,8 @@ def make(systems: Systems, home: Path, *, revive: bool = False) -> list[Cluster]
         raise ConfigError(f"unknown peer {systems.peer!r}: choose one of {', '.join(PEERS)}")
     clusters: list[Cluster] = [LoggosCluster(home / "loggos", revive=revive)] if systems.loggos else []
     if systems.peer == "zookeeper":
-        clusters.append(ZooKeeperCluster(home / "zookeeper"))
+        port = free_base_port([cluster.base_port for cluster in clusters])
+        clusters.append(ZooKeeperCluster(home / "zookeeper", base_port=port))
     if not clusters:
         raise ConfigError("nothing to measure: Loggos is left out and there is no peer")
     return clusters
