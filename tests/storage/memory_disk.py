@@ -59,6 +59,10 @@ class MemoryFile:
         self._put(offset, chunks)
         if self.disk.gate is not None:
             await self.disk.gate()
+        if self.disk.cut_in_batch is not None:
+            if self.disk.cut_in_batch == 0:
+                raise PowerCut(f"inside a write to {self.path}")
+            self.disk.cut_in_batch -= 1
         self._harden()
 
     async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
@@ -81,6 +85,7 @@ class MemoryDisk:
         self.operations: list[tuple[str, str]] = []
         self.fail_at: int | None = None  # operations until a write or sync fails
         self.cut_at: int | None = None  # operations until the power goes
+        self.cut_in_batch: int | None = None  # `write_sync` calls until the power goes between the write and the sync of one
         self.free: int = 1 << 40
         self.gate: Callable[[], Awaitable[None]] | None = None  # awaited between a write and its sync
 
@@ -176,7 +181,7 @@ class MemoryDisk:
             inode = self.names[path]
             inode.durable = self._torn(inode, random) if random is not None else inode.durable
             inode.live = bytearray(inode.durable)
-        self.fail_at = self.cut_at = self.gate = None
+        self.fail_at = self.cut_at = self.cut_in_batch = self.gate = None
 
     def _torn(self, inode: Inode, random: Random) -> bytes:
         """What is on the platter: of each unsynced sector the old bytes, the new ones, or a mixture."""
@@ -184,7 +189,7 @@ class MemoryDisk:
         size_bytes = random.choice((len(old), len(new))) if len(old) != len(new) else len(new)
         old, new = old.ljust(size_bytes, b"\0")[:size_bytes], new.ljust(size_bytes, b"\0")[:size_bytes]
         pieces = []
-        mode = random.choice(("old", "new", "mixed"))
+        mode = random.choice(("old", "new", "mixed", "mixed"))
         for start in range(0, size_bytes, SECTOR_BYTES):
             before, after = old[start : start + SECTOR_BYTES], new[start : start + SECTOR_BYTES]
             draw = mode if mode != "mixed" or before == after else random.choice(("old", "new", "torn"))

@@ -13,7 +13,7 @@ ELECTION_TIMEOUT_MS: Final = 500  # silence before a follower suspects a leader 
 ELECTION_JITTER_MS: Final = 250  # added at random, so that two candidates seldom start together
 PRE_VOTE_RETRY_MS: Final = 50  # how soon a candidate without an answer asks again
 RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this long
-IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
+IN_FLIGHT_SLOTS_MAX: Final = 2  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
 COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header
@@ -28,6 +28,7 @@ READ_WAITING_MAX: Final = 4_096  # barriers of one node that wait for a round, a
 
 # --- storage -------------------------------------------------------------------------------------------------------------
 SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
+FIRST_SEGMENT_BYTES: Final = 1 << 20  # the very first one: a new node serves before 16 MB of zeros are on its disk
 SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20  # a snapshot is made after the journal grew by this much (or by the last snapshot's size)
 SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
 SNAPSHOTS_KEPT: Final = 2

@@ -22,7 +22,7 @@ from typing import Final
 
 from loggos.base.errors import DamageError, LoggosError, OutOfSpaceError, StorageError
 from loggos.base.ids import Slot
-from loggos.base.limits import SEGMENT_BYTES
+from loggos.base.limits import FIRST_SEGMENT_BYTES, SEGMENT_BYTES
 from loggos.base.ports import Disk, File
 from loggos.consensus.types import Entry, HardState
 from loggos.storage import files, records
@@ -108,10 +108,14 @@ class Journal:
     # --- persisting ---
 
     async def start(self) -> None:
-        """Take up the last segment and write the opening mark. Called once, by `open_journal`."""
+        """Take up the last segment and write the opening mark (a full disk may have no room for it). Called once, by `open_journal`."""
         if not self._is_sealed:
             self._file = await self.disk.open(segment_path(self.directory, self._segments[-1].number))
-        await self._own_batch()
+        try:
+            await self._own_batch()
+        except OutOfSpaceError:
+            if not self._segments:
+                raise
         if self.wants_next:
             self._next_wanted.set()
 
@@ -178,7 +182,7 @@ class Journal:
             await self._begin(self._items(entries, opens=False), entries)
             return
         segment, file = await self._next_segment(records.entries_bytes(entries))
-        await self._seal()
+        await self._seal(segment)
         self._blank = None
         self._segments.append(segment)
         self._file, self._is_sealed, self._position = file, False, 0
@@ -282,18 +286,20 @@ class Journal:
         self._refuse_if_failed()
         self._preparing = asyncio.get_running_loop().create_future()
         try:
-            number = self._segments[-1].number + 1 if self._segments else 1
-            self._blank = await self._make_segment(number)
+            if self._segments:
+                self._blank = await self._make_segment(self._segments[-1].number + 1, self._segment_bytes)
+            else:
+                self._blank = await self._make_segment(1, min(self._segment_bytes, FIRST_SEGMENT_BYTES))
         finally:
             self._preparing.set_result(None)
             self._preparing = None
 
-    async def _make_segment(self, number: int) -> Segment:
+    async def _make_segment(self, number: int, size_bytes: int) -> Segment:
         path = segment_path(self.directory, number)
         is_left_over = path.rpartition("/")[2] in await self.disk.list(self.directory)  # of an abandoned attempt
         file = await self.disk.open(path, create=not is_left_over)
         try:
-            await files.fill_with_zeros(file, 0, self._segment_bytes)
+            await files.fill_with_zeros(file, 0, size_bytes)
             await file.sync()
         except OutOfSpaceError:
             await self._remove_segment(number)
@@ -301,7 +307,7 @@ class Journal:
         finally:
             await file.close()
         await self._sync_directory()
-        return Segment(number, self._segment_bytes)
+        return Segment(number, size_bytes)
 
     async def _remove_segment(self, number: int) -> None:
         await self.disk.remove(segment_path(self.directory, number))
@@ -324,22 +330,23 @@ class Journal:
         return segment, file
 
     async def _grow(self, segment: Segment, file: File, size_bytes: int) -> None:
-        """More zeros for the blank segment. OutOfSpaceError: it is removed, since its size is part of what it opens with."""
+        """More zeros for the blank segment. OutOfSpaceError: it gives its space back, unless a seal says that it exists."""
         try:
             await files.fill_with_zeros(file, segment.size_bytes, size_bytes)
             await file.sync()
         except OutOfSpaceError:
             await file.close()
-            await self._remove_segment(segment.number)
-            self._blank = None
+            if not self._is_sealed:
+                await self._remove_segment(segment.number)
+                self._blank = None
             raise
         segment.size_bytes = size_bytes
 
-    async def _seal(self) -> None:
+    async def _seal(self, successor: Segment) -> None:
         """End the current segment, now that its successor exists."""
         if self._is_sealed:
             return
-        await self._begin([records.seal_item(self._segments[-1].number + 1)], ())
+        await self._begin([records.seal_item(successor.number, successor.size_bytes)], ())
         self._is_sealed = True
         assert self._file is not None
         await self._file.close()
@@ -376,7 +383,10 @@ class Journal:
     async def close(self) -> None:
         """Write the closing mark (so that rot of the last batch is not taken for a torn tail) and let go of the file."""
         if self._failure is None:
-            await self._own_batch()
+            try:
+                await self._own_batch()
+            except OutOfSpaceError:
+                pass  # without a mark then
         file, self._file = self._file, None
         if file is not None:
             await file.close()

@@ -5,7 +5,7 @@
     OPENING  version u16, segment size u64, promised u64, chosen u64, floor u64     first record of every segment, nowhere else
     HARD     promised u64, chosen u64, floor u64
     ENTRY    slot u64, ballot u64, origin u64, kind u8, then the payload
-    SEAL     next segment u64                                                       alone in its batch, the last of a segment
+    SEAL     next segment u64, its size u64                                         alone in its batch, the last of a segment
 
 Integers are big-endian, checksums CRC-32C. The header's covers the record's own position, its batch, kind and length, and through
 the body's checksum the body. So a header vouches for itself even where its body is torn, a record found at another place than it
@@ -43,7 +43,7 @@ HEADER_BYTES: Final = _START.size + _REST.size
 _OPENING_BODY: Final = struct.Struct(">HQQQQ")
 _HARD_BODY: Final = struct.Struct(">QQQ")
 _ENTRY_BODY: Final = struct.Struct(">QQQB")
-_SEAL_BODY: Final = struct.Struct(">Q")
+_SEAL_BODY: Final = struct.Struct(">QQ")
 SEAL_BATCH_BYTES: Final = HEADER_BYTES + _SEAL_BODY.size
 OPENING_BYTES: Final = HEADER_BYTES + _OPENING_BODY.size
 HARD_BYTES: Final = HEADER_BYTES + _HARD_BODY.size
@@ -92,8 +92,8 @@ def entry_item(entry: Entry) -> Item:
     return Item(ENTRY, _ENTRY_BODY.pack(slot, ballot, origin, kind), payload)
 
 
-def seal_item(next_segment: int) -> Item:
-    return Item(SEAL, _SEAL_BODY.pack(next_segment))
+def seal_item(next_segment: int, next_bytes: int) -> Item:
+    return Item(SEAL, _SEAL_BODY.pack(next_segment, next_bytes))
 
 
 def entries_bytes(entries: Sequence[Entry]) -> int:
@@ -107,7 +107,7 @@ def encode_batch(segment: int, offset: int, batch: int, items: Sequence[Item]) -
     batch_bytes = sum([HEADER_BYTES + len(fixed) + len(payload) for _, fixed, payload in items])
     chunks: list[Buffer] = []
     for kind, fixed, payload in items:
-        body_crc = crc32c(payload, crc32c(fixed))
+        body_crc = crc32c(payload, crc32c(fixed), 0)  # 0: keep the interpreter's lock, to get it back would take longer
         rest = _REST.pack(body_crc, len(fixed) + len(payload), segment, offset, batch, batch_bytes, kind)
         chunks.append(_START.pack(MAGIC, crc32c(rest)) + rest + fixed)
         if payload:
@@ -160,8 +160,9 @@ def decode_entry(body: memoryview) -> Entry:
         raise MalformedError(f"an entry of unknown kind {kind}") from error
 
 
-def decode_seal(body: memoryview) -> int:
-    """The number of the next segment."""
+def decode_seal(body: memoryview) -> tuple[int, int]:
+    """The number of the next segment, and its size when this one was sealed."""
     if len(body) != _SEAL_BODY.size:
         raise MalformedError("a seal of the wrong size")
-    return int(_SEAL_BODY.unpack(body)[0])
+    next_segment, next_bytes = _SEAL_BODY.unpack(body)
+    return next_segment, next_bytes

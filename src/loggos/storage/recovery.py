@@ -79,6 +79,7 @@ class Recovery:
         self._ended = False  # the last whole batch has been read
         self._torn: tuple[int, int, int] | None = None  # segment, start, end of the bytes after the last whole batch
         self._latest = NO_SLOT  # of the entry taken last
+        self._successor_bytes = 0  # the size that the segment after the last seal must have
         self._blanks: list[tuple[Segment, bool]] = []  # without a batch; True: whole and all zeros
         self._take: dict[int, Callable[[Segment, memoryview], None]] = {
             records.OPENING: self._take_opening,
@@ -218,7 +219,7 @@ class Recovery:
         if version > records.FORMAT_VERSION:
             known = records.FORMAT_VERSION
             raise ConfigError(f"{self.directory} was written in format {version}, newer than {known}: use the newer Loggos")
-        if size_bytes != segment.size_bytes:
+        if size_bytes > segment.size_bytes:
             raise records.MalformedError(f"the file has {segment.size_bytes} bytes, and was made with {size_bytes}")
         self._set_hard_state(hard_state, floor)
 
@@ -234,7 +235,8 @@ class Recovery:
         self._latest = entry.slot
 
     def _take_seal(self, segment: Segment, body: memoryview) -> None:
-        if records.decode_seal(body) != segment.number + 1:
+        next_segment, self._successor_bytes = records.decode_seal(body)
+        if next_segment != segment.number + 1:
             raise records.MalformedError("a seal that names another segment than the next")
         self.found.is_sealed = True
 
@@ -251,6 +253,9 @@ class Recovery:
             raise DamageError(segment_path(self.directory, found.floor), 0, "the segment is missing")
         if found.is_sealed and not self._blanks:
             raise DamageError(segment_path(self.directory, numbers[-1] + 1), 0, "the segment is missing")
+        if found.is_sealed and self._blanks[0][0].size_bytes < self._successor_bytes:
+            segment = self._blanks[0][0]
+            raise DamageError(segment_path(self.directory, segment.number), segment.size_bytes, "the file ends here")
 
     async def repair(self) -> None:
         """Cut the torn tail, make the next segment blank again, and let nothing that was read be less than durable."""
