@@ -4,14 +4,18 @@ too.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Protocol
+
+from loggos.cli.ports import free_base
 
 START_TIMEOUT_S = 40.0
 JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -102,4 +106,48 @@ class _JavaServer:
         self._process.wait()
 
 
-PROVIDERS: list[Provider] = [ApacheZooKeeper()]
+class LoggosCluster:
+    """Three nodes of Loggos, each a process, as `loggos up` starts them."""
+
+    name = "loggos"
+
+    def missing(self) -> str | None:
+        return None
+
+    def start(self, folder: Path) -> _LoggosUp:
+        return _LoggosUp(folder)
+
+
+class _LoggosUp:
+    def __init__(self, folder: Path) -> None:
+        base = free_base("127.0.0.1", 3, start=22_000 + os.getpid() % 300 * 30)
+        with (folder / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "loggos.cli.main",
+                    "up",
+                    "--json",
+                    "--base-port",
+                    str(base),
+                    "--data",
+                    str(folder / "data"),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self.stop()
+            raise RuntimeError(f"Loggos did not start: {(folder / 'server.log').read_text()[-2000:]}")
+        self.hosts = ",".join(node["zookeeper"] for node in json.loads(line)["nodes"])
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=START_TIMEOUT_S)
+
+
+PROVIDERS: list[Provider] = [ApacheZooKeeper(), LoggosCluster()]

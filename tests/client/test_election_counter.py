@@ -100,7 +100,7 @@ def test_counter_says_when_it_cannot_know(connect: Connect, proxy: Proxy, hosts:
     counter = cluster.counter(path)
     counter.add()
     proxy.lose_reply_to(MULTI, then_refuse=True)
-    healer = threading.Timer(5.0, proxy.heal)  # long after the session's end
+    healer = threading.Timer(cluster.session_timeout_s + 3.0, proxy.heal)  # long after the session's end
     healer.start()
     with pytest.raises(OutcomeUnknown, match="session ended"):
         counter.add()

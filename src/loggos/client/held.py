@@ -162,7 +162,7 @@ class Held:
 
     def _lost_error(self, why: str) -> LockLost:
         return LockLost(
-            f"the lock at {self._place.parent} (token {self.token}) is lost: {why}; another may hold it: stop and acquire it again"
+            f"the lock at {self._place.parent} (token {self.token}) is lost: {why}; another may hold it: stop, then acquire again"
         )
 
     # --- confirming -------------------------------------------------------------------------------------------------------
