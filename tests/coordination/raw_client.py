@@ -150,7 +150,7 @@ class RawClient:
                 found.append(Reply(xid, zxid, error, frame[16:]))
         return found
 
-    # --- connecting ------------------------------------------------------------------------------------------------------------
+    # --- connecting -------------------------------------------------------------------------
 
     def hello(self, *, last_zxid: int = 0, timeout_ms: int = 10_000, read_only: bool | None = False) -> bytes:
         payload = struct.pack(">iqiqi16s", 0, last_zxid, timeout_ms, self.session, 16, self.password)
@@ -170,7 +170,7 @@ class RawClient:
         self.session, self.password = greeting.session, greeting.password
         return self
 
-    # --- requests: each gives the frame to send -----------------------------------------------------------------------------------
+    # --- requests: each gives the frame to send -------------------------------------------------------------------------
 
     def request(self, opcode: int, body: bytes = b"", xid: int | None = None) -> bytes:
         if xid is None:

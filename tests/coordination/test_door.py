@@ -23,7 +23,7 @@ from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, 
 from tests.coordination.fake_log import FakeCell
 from tests.coordination.raw_client import Event, RawClient, Reply, in_loop, settle
 
-# --- connecting --------------------------------------------------------------------------------------------------------------
+# --- connecting -------------------------------------------------------------------------
 
 
 @in_loop
@@ -137,7 +137,7 @@ async def test_leaving_before_the_attach_is_applied_harms_nothing() -> None:
     assert not cell.services[1].clients and len(cell.logs[1].machine.sessions) == 1
 
 
-# --- the order of replies ------------------------------------------------------------------------------------------------------
+# --- the order of replies -------------------------------------------------------------------------
 
 
 @in_loop
@@ -195,7 +195,9 @@ async def test_sync_waits_for_the_barrier_and_later_requests_wait_for_it() -> No
     cell = FakeCell().start()
     cell.logs[1].hold_barriers = True
     client = await RawClient(cell).connect()
-    assert await client.do(client.sync(b"/x"), client.exists(b"/a"), client.sync(b"/y"), client.create(b"/a"), client.ping()) == []
+    assert (
+        await client.do(client.sync(b"/x"), client.exists(b"/a"), client.sync(b"/y"), client.create(b"/a"), client.ping()) == []
+    )
     assert len(cell.entries) == 1, "a write behind a sync waits: a read between them must not see it"
     assert len(cell.logs[1].barriers) == 2, "syncs behind one another share a round"
     cell.logs[1].release_barriers()
@@ -236,7 +238,7 @@ async def test_what_a_vanishing_client_asked_last_is_still_proposed() -> None:
     assert not cell.logs[1].machine.sessions
 
 
-# --- the log in trouble --------------------------------------------------------------------------------------------------------
+# --- the log in trouble -------------------------------------------------------------------------
 
 
 @in_loop
@@ -309,7 +311,7 @@ async def test_a_snapshot_installed_under_us_disconnects_all() -> None:
     assert client.closed
 
 
-# --- bounds --------------------------------------------------------------------------------------------------------------------
+# --- bounds -------------------------------------------------------------------------
 
 
 @in_loop
@@ -404,7 +406,7 @@ async def test_connection_limits_in_all_and_by_address() -> None:
     assert not RawClient(cell, address="10.0.0.1").closed
 
 
-# --- bad input -----------------------------------------------------------------------------------------------------------------
+# --- bad input -------------------------------------------------------------------------
 
 
 @in_loop
@@ -487,7 +489,7 @@ def test_any_bodies_of_any_opcodes_are_answered_one_by_one(parts: list[tuple[int
     asyncio.run(run())
 
 
-# --- authentication ------------------------------------------------------------------------------------------------------------
+# --- authentication -------------------------------------------------------------------------
 
 
 def secret_acl(user: bytes) -> bytes:
@@ -519,7 +521,9 @@ async def test_the_super_digest_may_everything_and_is_answered_once() -> None:
     options = ServiceOptions(super_digest=requests.digest_id(b"super:admin"))
     cell = FakeCell(options=options).start()
     client = await RawClient(cell).connect()
-    await client.do(client.request(codec.OP_CREATE, encode_buffer(b"/s") + encode_buffer(b"") + secret_acl(b"u:p") + INT32.pack(0)))
+    await client.do(
+        client.request(codec.OP_CREATE, encode_buffer(b"/s") + encode_buffer(b"") + secret_acl(b"u:p") + INT32.pack(0))
+    )
     replies = await client.do(client.auth(b"digest", b"super:admin"), client.get(b"/s"), client.set(b"/s"))
     assert [(r.xid, r.error) for r in replies if isinstance(r, Reply)] == [(-4, 0), (2, 0), (3, 0)]
     assert (SUPER, b"") in cell.logs[1].machine.sessions[client.session].identities
@@ -549,7 +553,7 @@ async def test_the_next_attach_clears_what_was_proved() -> None:
     assert isinstance(after, Reply) and b"digest" not in after.body
 
 
-# --- other reads ---------------------------------------------------------------------------------------------------------------
+# --- other reads -------------------------------------------------------------------------
 
 
 @in_loop
@@ -580,7 +584,9 @@ async def test_multi_read_gives_each_its_result() -> None:
 async def test_ephemerals_and_descendants_are_counted() -> None:
     cell = FakeCell().start()
     client, other = await RawClient(cell).connect(), await RawClient(cell).connect()
-    await client.do(client.create(b"/a"), client.create(b"/a/b"), client.create(b"/a/b/e", flags=1), client.create(b"/e", flags=1))
+    await client.do(
+        client.create(b"/a"), client.create(b"/a/b"), client.create(b"/a/b/e", flags=1), client.create(b"/e", flags=1)
+    )
     await other.do(other.create(b"/a/o", flags=1))
     ask = client.request(codec.OP_GET_EPHEMERALS, encode_buffer(b"/a"))
     mine, below, everything = await client.do(

@@ -23,7 +23,9 @@ async def busy_cell(options: ServiceOptions = OPTIONS) -> FakeCell:
     """One node, one client from 10.0.0.1:40000 with an ephemeral node and two watches."""
     cell = FakeCell(options=options).start()
     client = await RawClient(cell).connect()
-    await client.do(client.create(b"/a"), client.create(b"/a/e", flags=1), client.exists(b"/w", watch=True), client.children(b"/", watch=True))
+    await client.do(
+        client.create(b"/a"), client.create(b"/a/e", flags=1), client.exists(b"/w", watch=True), client.children(b"/", watch=True)
+    )
     return cell
 
 

@@ -11,7 +11,7 @@ from loggos.coordination.liveness import Leases
 from tests.coordination.fake_log import FakeCell
 from tests.coordination.raw_client import RawClient, in_loop, settle
 
-# --- leases ----------------------------------------------------------------------------------------------------------------------
+# --- leases -------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3_000), st.integers(1, 2_000)), max_size=60))
@@ -50,7 +50,7 @@ def test_renewing_is_independent_of_how_many_sessions_there_are() -> None:
     assert leases.due(9_000, 100) == []
 
 
-# --- expiry ------------------------------------------------------------------------------------------------------------------------
+# --- expiry -------------------------------------------------------------------------
 
 
 @in_loop
@@ -206,7 +206,7 @@ async def test_touches_cost_one_note_per_heartbeat() -> None:
     assert [len(note) for note in notes] == [20 * 8]
 
 
-# --- counters ------------------------------------------------------------------------------------------------------------------------
+# --- counters -------------------------------------------------------------------------
 
 
 @in_loop

@@ -20,7 +20,7 @@ EVENT = {CREATED: 1, DELETED: 2, CHANGED: 3}
 CHILDREN = 4
 PATHS = [b"/", b"/a", b"/a/b", b"/a/b/c", b"/ab"]
 
-# --- the table -----------------------------------------------------------------------------------------------------------------
+# --- the table -------------------------------------------------------------------------
 
 
 class Model:
@@ -97,7 +97,7 @@ def test_who_registered_first_is_told_first() -> None:
     assert [firing.watcher for firing in table.fire(CHANGED, b"/a")] == list("qpwo")
 
 
-# --- through the door ------------------------------------------------------------------------------------------------------------
+# --- through the door -------------------------------------------------------------------------
 
 
 def kinds(received: list[Reply | Event]) -> list[object]:
@@ -209,7 +209,9 @@ async def test_persistent_and_recursive_watches_stay() -> None:
     assert [reply.body for reply in replies if isinstance(reply, Reply)] == [INT32.pack(0)] * 2
     await writer.do(writer.create(b"/a"), writer.create(b"/a/b"), writer.set(b"/a/b"), writer.delete(b"/a/b"), writer.set(b"/a"))
     assert kinds(watcher.received()) == [(1, b"/a"), (CHILDREN, b"/a"), (CHILDREN, b"/a"), (3, b"/a")]
-    await writer.do(writer.create(b"/r"), writer.create(b"/r/s"), writer.set(b"/r/s"), writer.delete(b"/r/s"), writer.create(b"/rr"))
+    await writer.do(
+        writer.create(b"/r"), writer.create(b"/r/s"), writer.set(b"/r/s"), writer.delete(b"/r/s"), writer.create(b"/rr")
+    )
     assert kinds(watcher.received()) == [(1, b"/r"), (1, b"/r/s"), (3, b"/r/s"), (2, b"/r/s")]
 
 
@@ -223,10 +225,32 @@ async def test_check_and_remove_answer_in_their_own_types_and_no_event_is_sent_f
         return client.request(opcode, encode_buffer(b"/a") + INT32.pack(kind))
 
     check, remove = codec.OP_CHECK_WATCHES, codec.OP_REMOVE_WATCHES
-    steps = [(check, 2), (check, 1), (remove, 1), (remove, 2), (check, 2), (check, 3), (check, 5), (remove, 3), (check, 3), (check, 9)]
+    steps = [
+        (check, 2),
+        (check, 1),
+        (remove, 1),
+        (remove, 2),
+        (check, 2),
+        (check, 3),
+        (check, 5),
+        (remove, 3),
+        (check, 3),
+        (check, 9),
+    ]
     received = await client.do(*[about(opcode, kind) for opcode, kind in steps])
     no = codec.NO_WATCHER
-    assert [item.error for item in received if isinstance(item, Reply)] == [0, no, no, 0, no, 0, 0, 0, no, codec.MARSHALLING_ERROR]
+    assert [item.error for item in received if isinstance(item, Reply)] == [
+        0,
+        no,
+        no,
+        0,
+        no,
+        0,
+        0,
+        0,
+        no,
+        codec.MARSHALLING_ERROR,
+    ]
     assert kinds(await client.do(client.create(b"/a"))) == [13]
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Final, Protocol
 
 from loggos.base.errors import OverloadedError
 from loggos.base.ids import NO_NODE, Index, NodeId, SessionId
@@ -77,6 +77,9 @@ class ServiceOptions:
         return 20 * self.tick_ms
 
 
+REQUEST_CLASSES: Final = ("reads", "pings", "syncs", "auths", "watch_requests", "other_requests")
+
+
 @dataclass(slots=True)
 class Counters:
     """What happened since the start (or the last reset), for srvr, mntr and metrics. Latencies: from a request's arrival to its
@@ -87,12 +90,6 @@ class Counters:
     bytes_received: int = 0
     bytes_sent: int = 0
     writes: int = 0
-    reads: int = 0
-    pings: int = 0
-    syncs: int = 0
-    auths: int = 0
-    watch_requests: int = 0
-    other_requests: int = 0
     events_sent: int = 0
     connections_accepted: int = 0
     connections_refused: int = 0
@@ -108,6 +105,7 @@ class Counters:
     latency_total_s: float = 0.0
     latency_min_s: float = 0.0
     latency_max_s: float = 0.0
+    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REQUEST_CLASSES, 0))  # all but writes
 
     def measured(self, seconds: float, count: int) -> None:
         """`count` requests took `seconds` each."""
@@ -119,7 +117,15 @@ class Counters:
         self.latency_total_s += seconds * count
 
 
-class Client(Protocol):
+class Sender(Protocol):
+    """Whoever has output queued."""
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        ...
+
+
+class Client(Sender, Protocol):
     """A door's connection as the service sees it."""
 
     session: SessionId
@@ -141,10 +147,6 @@ class Client(Protocol):
     def attached(self, answer: Attached) -> None: ...
 
     def notify(self, event: int, path: bytes, index: int) -> None: ...
-
-    def flush(self) -> None:
-        """Send what is queued."""
-        ...
 
     def has_unknown(self) -> bool:
         """Is a proposal of this client with the log?"""
@@ -184,7 +186,7 @@ class CoordinationService:
         self._gathering: list[Client] = []
         self._flush_scheduled = False
         self._stalled: dict[Client, None] = {}
-        self._dirty: list[Client] = []
+        self._dirty: list[Sender] = []
         self._leaderless_since_s: float | None = clock.monotonic()
         self.tick_hooks: list[Callable[[float], None]] = []
         self._ticker: asyncio.Task[None] | None = None
@@ -292,7 +294,7 @@ class CoordinationService:
         """`done(index)` once this node has applied all that was acknowledged anywhere before now; None: not known."""
         self.log.read_barrier(done)
 
-    def dirty(self, client: Client) -> None:
+    def dirty(self, client: Sender) -> None:
         """The client has output queued outside of its own read: sent at the end of the batch."""
         self._dirty.append(client)
 
@@ -424,8 +426,9 @@ class CoordinationService:
 
     def metrics(self) -> dict[str, int | float]:
         """Counters and gauges by name."""
-        counters: Any = self.counters
-        values: dict[str, int | float] = {name: getattr(counters, name) for name in Counters.__dataclass_fields__}
+        counters = self.counters
+        values: dict[str, int | float] = {f.name: getattr(counters, f.name) for f in fields(counters) if f.name != "requests"}
+        values.update(counters.requests)
         watches = self.watches.summary()
         values.update(
             sessions=len(self.machine.sessions),

@@ -16,13 +16,11 @@ Must not know: the tree, the log beyond the service. Source: NIOServerCnxn.java,
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from loggos.base.errors import FrameError, OverloadedError
 from loggos.base.ids import Index, SessionId
 from loggos.base.limits import (
-    CLIENT_OUTPUT_BYTES_MAX,
     CLIENT_OUTPUT_PAUSE_BYTES,
     CLIENT_PIPELINE_BYTES_MAX,
     CLIENT_PIPELINE_MAX,
@@ -33,38 +31,24 @@ from loggos.base.limits import (
     REQUESTS_PER_COMMAND_MAX,
 )
 from loggos.coordination.commands import REQUESTS_HEADER, Attached, Outcome, encode_run
-from loggos.coordination.zookeeper import four_letter, reads, requests
+from loggos.coordination.zookeeper import four_letter, requests
 from loggos.coordination.zookeeper.codec import (
     INT32,
     OP_AUTH,
     OP_CLOSE_SESSION,
-    OP_PING,
     OP_SYNC,
     PASSWORD_BYTES,
     REQUEST_HEAD,
     WRITE_OPS,
     encode_auth,
     encode_connect_reply,
-    encode_event,
     frame_length,
     read_connect,
 )
+from loggos.coordination.zookeeper.output import ATTACHING, BLOCKED, CLOSED, ENDING, HELLO, LIVE, LOG_FULL, PIPELINE, Output
 
 if TYPE_CHECKING:
     from loggos.coordination.zookeeper.server import ZooKeeperDoor
-
-# what has been agreed with the client
-HELLO: Final = 0  # nothing yet
-ATTACHING: Final = 1  # its connect request is with the log
-LIVE: Final = 2
-ENDING: Final = 3  # no further requests are read; what is outstanding is answered, then the connection closes
-CLOSED: Final = 4
-
-# why nothing is read from the client
-BLOCKED: Final = 1  # what has been read cannot be taken yet
-PIPELINE: Final = 2  # too much is unanswered
-OUTPUT: Final = 4  # the client does not read
-LOG_FULL: Final = 8
 
 PLAIN_WRITES: Final = WRITE_OPS - {OP_AUTH, OP_CLOSE_SESSION}
 RUN_BYTES_MAX: Final = COMMAND_BYTES_MAX - REQUESTS_HEADER.size
@@ -82,126 +66,88 @@ class Waiting:
         self.failed = False
 
 
-class Connection(asyncio.Protocol):
+class Connection(Output):
     """An asyncio protocol; a `Client` of the service."""
 
     __slots__ = (
         "_blocked",
         "_chunks",
-        "_counters",
-        "_dirty",
         "_gathering",
         "_held",
         "_in_flight",
         "_muted",
         "_need",
         "_nonce",
-        "_out",
-        "_out_bytes",
-        "_paused",
         "_pending_bytes",
         "_read_only",
         "_run_bytes",
         "_run_count",
         "_sealed",
         "_syncs",
-        "_transport",
         "_waiting",
-        "address",
         "answered_to",
-        "choked",
-        "closed_why",
-        "door",
-        "established_ms",
         "generation",
         "last_opcode",
         "last_xid",
-        "latency_max_s",
         "latency_last_s",
-        "port",
+        "latency_max_s",
         "received",
-        "sent",
         "sequence",
-        "service",
-        "session",
-        "state",
         "timeout_ms",
         "touched",
     )
 
     def __init__(self, door: ZooKeeperDoor) -> None:
-        self.door = door
-        self.service = door.service
-        self._counters = door.service.counters
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.state = HELLO
-        self.closed_why = ""
-        self.address, self.port = "", 0
-        self.session, self.generation, self.timeout_ms = SessionId(0), 0, 0
-        self.established_ms = 0
+        super().__init__(door)
+        self.generation = self.timeout_ms = 0
         self.touched = False
-        self._nonce = -1
         self._read_only: bool | None = None
+        self._nonce = -1
         # input that is not taken yet
         self._held = bytearray()
         self._need = 0
         self._blocked = False
-        self._paused = 0
         # writes: gathered into a run, sealed as commands, in flight with the log
         self._chunks: list[bytes] = []
         self._run_count = 0
         self._run_bytes = 0
         self._gathering = False
-        self._sealed: deque[tuple[bytes, int, float]] = deque()  # command, last sequence, when
-        self._in_flight: deque[tuple[int, int, float]] = deque()  # last sequence, command bytes, when
+        self._sealed: list[tuple[bytes, int, float]] = []  # command, last sequence, when
+        self._in_flight: list[tuple[int, int, float]] = []  # last sequence, command bytes, when
         self._pending_bytes = 0
         self.sequence = 0  # of the last write taken from the input
         self.answered_to = 0  # of the last write whose reply is queued
         self._muted: list[int] = []  # writes of our own making: their replies are not sent
-        self._waiting: deque[Waiting] = deque()
+        # reads that wait for writes
+        self._waiting: list[Waiting] = []
         self._syncs = 0
-        # output
-        self._out: list[bytes] = []
-        self._out_bytes = 0
-        self._dirty = False
-        self.choked = False
         # for people
-        self.received = self.sent = 0
+        self.received = 0
         self.last_opcode = self.last_xid = 0
         self.latency_last_s = self.latency_max_s = 0.0
 
-    # --- the transport ---------------------------------------------------------------------------------------------------
+    # --- the transport -----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) >= 2:
             self.address, self.port = str(peer[0]), int(peer[1])
         self.established_ms = self.service.clock.wall_ms()
-        self._transport.set_write_buffer_limits(high=CLIENT_OUTPUT_PAUSE_BYTES)
+        self.transport.set_write_buffer_limits(high=CLIENT_OUTPUT_PAUSE_BYTES)
         if not self.door.admit(self):
             self.close("too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.state in (LIVE, ENDING):
             self.flush_writes()  # what it asked for last, the end of its session perhaps, is still done
-        self._release("the client is gone")
+        self.release("the client is gone")
         self.door.dismiss(self)
 
-    def eof_received(self) -> bool:
-        return False
-
-    def pause_writing(self) -> None:
-        self.choked = True
-        self._pause(OUTPUT)
-
-    def resume_writing(self) -> None:
-        self.choked = False
-        self._unblock()
-        self._resume(OUTPUT)
+    # --- input -------------------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._counters.bytes_received += len(data)
+        self.counters.bytes_received += len(data)
         if self._held or self._blocked:
             self._held += data
             if self._blocked or len(self._held) < self._need:
@@ -231,30 +177,19 @@ class Connection(asyncio.Protocol):
         self._held.clear()
         return data
 
-    def _pause(self, reason: int) -> None:
-        if not self._paused and self.state < CLOSED:
-            self._transport.pause_reading()
-        self._paused |= reason
-
-    def _resume(self, reason: int) -> None:
-        if self._paused & reason:
-            self._paused &= ~reason
-            if not self._paused and self.state < CLOSED:
-                self._transport.resume_reading()
-
     def _block(self) -> None:
         """The input held back cannot be taken now; `_unblock` tries again."""
         self._blocked = True
-        self._pause(BLOCKED)
+        self.pause(BLOCKED)
 
-    def _unblock(self) -> None:
+    def unblock(self) -> None:
         if not self._blocked or self.state != LIVE:
             return
         self._blocked = False
         if self._held:
             self._scan(self._release_held())
         if not self._blocked:
-            self._resume(BLOCKED)
+            self.resume(BLOCKED)
 
     # --- connecting ------------------------------------------------------------------------------------------------------
 
@@ -265,7 +200,7 @@ class Connection(asyncio.Protocol):
             return
         word = data[:4]
         if four_letter.is_known(word):
-            self._transport.write(four_letter.answer(self.door, word))
+            self.queue(four_letter.answer(self.door, word))
             self.close("a four-letter word was answered")
             return
         try:
@@ -284,7 +219,7 @@ class Connection(asyncio.Protocol):
 
     def _connect(self, payload: bytes) -> None:
         request = read_connect(payload)
-        self._counters.packets_received += 1
+        self.counters.packets_received += 1
         if not self.service.serving():
             self.close("no leader is known: this node can serve no session")
             return
@@ -310,14 +245,14 @@ class Connection(asyncio.Protocol):
         """The log's word on our connect request."""
         self.door.greeted(self)
         if not answer.session:
-            self._queue(encode_connect_reply(0, 0, bytes(PASSWORD_BYTES), self._refusal_flag()))
+            self.queue(encode_connect_reply(0, 0, bytes(PASSWORD_BYTES), self._refusal_flag()))
             self.hang_up("an unknown session, or a wrong password")
             return
         self.session, self.generation, self.timeout_ms = answer.session, answer.generation, answer.timeout_ms
         self.state = LIVE
-        self._queue(encode_connect_reply(answer.timeout_ms, answer.session, answer.password, self._refusal_flag()))
+        self.queue(encode_connect_reply(answer.timeout_ms, answer.session, answer.password, self._refusal_flag()))
         self._touch()
-        self._unblock()
+        self.unblock()
 
     def _refusal_flag(self) -> bool | None:
         """The reply's readOnly byte: we are never read-only; clients too old to send it do not get it."""
@@ -368,8 +303,8 @@ class Connection(asyncio.Protocol):
                     return
                 self._keep(data, at)
             if self.sequence - self.answered_to > CLIENT_PIPELINE_MAX or self._pending_bytes > CLIENT_PIPELINE_BYTES_MAX:
-                self._pause(PIPELINE)
-        if self._out:
+                self.pause(PIPELINE)
+        if self.out:
             self.flush()
 
     def _request(self, opcode: int, xid: int, frame: bytes) -> bool:
@@ -384,14 +319,16 @@ class Connection(asyncio.Protocol):
             self._block()
             return False
         self.received += 1
-        self._counters.packets_received += 1
-        self._count(opcode)
+        self.counters.packets_received += 1
+        requests_by_class = self.counters.requests
+        requests_by_class[requests.CLASS_OF.get(opcode, requests.OTHER)] += 1
         if opcode == OP_SYNC:
             self._sync(xid, frame)
         elif self.must_wait():
             self._wait(opcode, xid, frame)
         else:
-            self._counters.latency_count += 1
+            self.counters.latency_count += 1
+            self.counters.latency_min_s = 0.0
             self._answer(opcode, xid, frame)
         return self.state == LIVE
 
@@ -399,25 +336,12 @@ class Connection(asyncio.Protocol):
         """Are there writes of this session, or reads waiting for them, before the next read?"""
         return self.sequence != self.answered_to or bool(self._waiting)
 
-    def _count(self, opcode: int) -> None:
-        counters = self._counters
-        if opcode == OP_PING:
-            counters.pings += 1
-        elif opcode == OP_SYNC:
-            counters.syncs += 1
-        elif opcode in reads.WATCH_OPS:
-            counters.watch_requests += 1
-        elif opcode in reads.HANDLERS:
-            counters.reads += 1
-        else:
-            counters.other_requests += 1
-
     def _answer(self, opcode: int, xid: int, frame: bytes) -> None:
         """Answer a read now and queue the reply; a long one leaves at once, so that we notice who does not read."""
         reply = requests.answer(self, opcode, xid, frame)
-        self._out.append(reply)
-        self._out_bytes += len(reply)
-        if self._out_bytes > CLIENT_OUTPUT_PAUSE_BYTES:
+        self.out.append(reply)
+        self.out_bytes += len(reply)
+        if self.out_bytes > CLIENT_OUTPUT_PAUSE_BYTES:
             self.flush()
 
     def _wait(self, opcode: int, xid: int, frame: bytes, *, done: bool = True) -> Waiting:
@@ -433,17 +357,17 @@ class Connection(asyncio.Protocol):
         """Answer the waiting reads whose turn has come."""
         waiting = self._waiting
         while waiting and waiting[0].after <= self.answered_to and waiting[0].done:
-            first = waiting.popleft()
+            first = waiting.pop(0)
             self._pending_bytes -= len(first.frame)
             self._measure(first.arrived_s, 1)
             if first.failed:
-                self._queue(requests.sync_failed(self, first.xid, first.frame))
+                self.queue(requests.sync_failed(self, first.xid, first.frame))
             else:
                 self._answer(first.opcode, first.xid, first.frame)
             if self.state >= CLOSED:
                 return
         if self._blocked:
-            self._unblock()
+            self.unblock()
 
     def _sync(self, xid: int, frame: bytes) -> None:
         waiting = self._wait(OP_SYNC, xid, frame, done=False)
@@ -466,7 +390,7 @@ class Connection(asyncio.Protocol):
             self._take(frame, 1)
             self.state = ENDING
             return False
-        self._counters.auths += 1
+        self.counters.requests["auths"] += 1
         try:
             ids = requests.proved_ids(frame, self.address, self.service.options.super_digest)
         except FrameError:
@@ -496,7 +420,7 @@ class Connection(asyncio.Protocol):
         self._run_bytes += len(chunk)
         self.sequence += count
         self.received += count
-        counters = self._counters
+        counters = self.counters
         counters.writes += count
         counters.packets_received += count
         if not self._gathering:
@@ -520,15 +444,15 @@ class Connection(asyncio.Protocol):
             self._seal()
         sealed = self._sealed
         while sealed:
-            first = sealed.popleft()
+            first = sealed.pop(0)
             command, last, when_s = first
             self._in_flight.append((last, len(command), when_s))
             if not self.service.propose(command):
                 self._in_flight.pop()
-                sealed.appendleft(first)
-                self._pause(LOG_FULL)
+                sealed.insert(0, first)
+                self.pause(LOG_FULL)
                 return False
-        self._resume(LOG_FULL)
+        self.resume(LOG_FULL)
         return True
 
     def has_unknown(self) -> bool:
@@ -538,9 +462,9 @@ class Connection(asyncio.Protocol):
         if self._muted:
             self._answered_but_muted(replies, from_position, to_position)
         elif to_position - from_position == len(replies):
-            self._out += replies
+            self.out += replies
         else:
-            self._out += replies[from_position:to_position]
+            self.out += replies[from_position:to_position]
         self.answered_to += to_position - from_position
         if not self._dirty:
             self._dirty = True
@@ -553,19 +477,19 @@ class Connection(asyncio.Protocol):
             if sequence in self._muted:
                 self._muted.remove(sequence)
             else:
-                self._out.append(replies[position])
+                self.out.append(replies[position])
 
     def run_done(self, outcome: Outcome) -> None:
-        last, size, when_s = self._in_flight.popleft()
+        last, size, when_s = self._in_flight.pop(0)
         assert last == self.answered_to, (last, self.answered_to)
         self._pending_bytes -= size
         self._measure(when_s, len(outcome.codes))
         if self._waiting:
             self._drain()
         elif self._blocked:
-            self._unblock()
-        if self._paused & PIPELINE and self._is_half_answered():
-            self._resume(PIPELINE)
+            self.unblock()
+        if self.is_paused(PIPELINE) and self._is_half_answered():
+            self.resume(PIPELINE)
 
     def _is_half_answered(self) -> bool:
         unanswered = self.sequence - self.answered_to
@@ -576,96 +500,22 @@ class Connection(asyncio.Protocol):
         self.latency_last_s = seconds
         if seconds > self.latency_max_s:
             self.latency_max_s = seconds
-        self._counters.measured(seconds, count)
+        self.counters.measured(seconds, count)
 
-    # --- output ----------------------------------------------------------------------------------------------------------
+    # --- the end -----------------------------------------------------------------------------------------------------------
 
-    def notify(self, event: int, path: bytes, index: int) -> None:
-        if self.state in (LIVE, ENDING):
-            self._counters.events_sent += 1
-            self.queue_event(encode_event(event, path, index))
-
-    def queue_event(self, frame: bytes) -> None:
-        """An event takes its place behind every reply queued so far: the one that registered it among them."""
-        self._queue(frame)
-
-    def _queue(self, frame: bytes) -> None:
-        self._out.append(frame)
-        self._out_bytes += len(frame)
-        self._mark_dirty()
-
-    def _mark_dirty(self) -> None:
-        if not self._dirty:
-            self._dirty = True
-            self.service.dirty(self)
-
-    def flush(self) -> None:
-        self._dirty = False
-        out = self._out
-        if not out or self.state == CLOSED:
-            out.clear()
-            return
-        was_choked = self.choked
-        data = out[0] if len(out) == 1 else b"".join(out)
-        self.sent += len(out)
-        counters = self._counters
-        counters.packets_sent += len(out)
-        counters.bytes_sent += len(data)
-        out.clear()
-        self._out_bytes = 0
-        self._transport.write(data)
-        if was_choked and self._transport.get_write_buffer_size() > CLIENT_OUTPUT_BYTES_MAX:
-            self.close("the client does not read its replies", abort=True)
-
-    # --- the end ---------------------------------------------------------------------------------------------------------
-
-    def finish(self) -> None:
-        self.close("the session ended")
-
-    def hang_up(self, why: str) -> None:
-        """No further request is taken; close once the queue of this turn is sent."""
-        if self.state < CLOSED:
-            self.state = ENDING
-            self.door.loop_soon(lambda: self.close(why))
-
-    def _bad_input(self, why: str) -> None:
-        self._counters.bad_frames += 1
-        self.close(why)
-
-    def close(self, why: str, *, abort: bool = False) -> None:
-        """Send what is queued, then close; or `abort`: drop everything."""
-        if self.state == CLOSED:
-            return
-        if not abort:
-            self.flush()
-        if self.state == CLOSED:
-            return
-        self._release(why)
-        if abort:
-            self._transport.abort()
-        else:
-            self._transport.close()
-            self.door.linger(self)
-
-    def _release(self, why: str) -> None:
-        """Nothing more will come of this connection."""
-        if self.state == CLOSED:
-            return
-        self.state = CLOSED
-        self.closed_why = why
-        self._counters.connections_closed += 1
+    def drop(self) -> None:
         self._held.clear()
-        self._out.clear()
         self._waiting.clear()
         self._sealed.clear()
         self._chunks.clear()
+        self._run_count = 0
         self._in_flight.clear()
         self.service.forget(self, self._nonce)
 
-    def abort_if_unsent(self) -> None:
-        """A closed connection whose last bytes the client would not read."""
-        if not self._transport.is_closing() or self._transport.get_write_buffer_size() > 0:
-            self._transport.abort()
+    def _bad_input(self, why: str) -> None:
+        self.counters.bad_frames += 1
+        self.close(why)
 
     @property
     def outstanding(self) -> int:

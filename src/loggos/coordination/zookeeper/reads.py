@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from loggos.base.errors import ClientError, FrameError
 from loggos.base.ids import SessionId
 from loggos.base.limits import MULTI_OPERATIONS_MAX
-from loggos.coordination.acl import DIGEST, Identities, permits
+from loggos.coordination.acl import DIGEST, OPEN_ACL, Identities, permits
 from loggos.coordination.service import Client, CoordinationService
 from loggos.coordination.tree import Znode, encode_stat
 from loggos.coordination.watches import (
@@ -116,7 +116,7 @@ def _readable(client: ReadingClient, path: bytes) -> Znode:
     node = client.service.machine.tree.nodes.get(path)
     if node is None:
         raise ReadError(NO_NODE)
-    if not permits(node.acl, PERM_READ, identities_of(client)):
+    if node.acl is not OPEN_ACL and not permits(node.acl, PERM_READ, identities_of(client)):
         raise ReadError(NO_AUTH)
     return node
 

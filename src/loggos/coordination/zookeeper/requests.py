@@ -113,3 +113,12 @@ HANDLERS: Final[dict[int, Handler]] = {
     OP_SASL: refuse_sasl,
     OP_AUTH: auth_failed,
 }
+
+# how requests are counted; writes are counted as runs
+OTHER: Final = "other_requests"
+CLASS_OF: Final[dict[int, str]] = {
+    **dict.fromkeys(reads.HANDLERS, "reads"),
+    **dict.fromkeys(reads.WATCH_OPS, "watch_requests"),
+    OP_PING: "pings",
+    OP_SYNC: "syncs",
+}

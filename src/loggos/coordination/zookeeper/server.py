@@ -7,13 +7,13 @@ bytes, and knows them all for the four-letter words. Must not know: requests, th
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from loggos.base.limits import CONNECT_DEADLINE_MS
 from loggos.base.ports import Network, Server
 from loggos.coordination.service import CoordinationService
 from loggos.coordination.zookeeper.connection import Connection
+from loggos.coordination.zookeeper.output import Output
 
 
 class ZooKeeperDoor:
@@ -26,10 +26,9 @@ class ZooKeeperDoor:
         self.started_s = service.clock.monotonic()
         self._by_address: dict[str, int] = {}
         self._servers: list[Server] = []
-        # (when to give up, connection): every entry of a queue waits for the same time, so the front is the first due
-        self._introducing: deque[tuple[float, Connection]] = deque()
-        self._introduced: dict[Connection, None] = {}
-        self._lingering: deque[tuple[float, Connection]] = deque()
+        # when to give up on whom: all entries wait for the same time, so the first is due first
+        self._introducing: dict[Output, float] = {}
+        self._lingering: dict[Output, float] = {}
         service.tick_hooks.append(self.sweep)
 
     async def listen(self, network: Network, host: str, port: int) -> Server:
@@ -65,7 +64,7 @@ class ZooKeeperDoor:
             self.service.counters.connections_refused += 1
             return False
         self.service.counters.connections_accepted += 1
-        self._introducing.append((self._deadline_s(), connection))
+        self._introducing[connection] = self._deadline_s()
         return True
 
     def dismiss(self, connection: Connection) -> None:
@@ -73,33 +72,39 @@ class ZooKeeperDoor:
         if connection not in self.connections:
             return
         del self.connections[connection]
-        self._introduced.pop(connection, None)
+        self._introducing.pop(connection, None)
+        self._lingering.pop(connection, None)
         left = self._by_address[connection.address] - 1
         if left:
             self._by_address[connection.address] = left
         else:
             del self._by_address[connection.address]
 
-    def greeted(self, connection: Connection) -> None:
+    def greeted(self, connection: Output) -> None:
         """The connection has its session, or knows that it has none: its deadline is void."""
-        self._introduced[connection] = None
+        self._introducing.pop(connection, None)
 
-    def linger(self, connection: Connection) -> None:
+    def linger(self, connection: Output) -> None:
         """The connection is closed on our side; its client has some time to take what was sent."""
-        self._lingering.append((self._deadline_s(), connection))
+        self._introducing.pop(connection, None)
+        self._lingering[connection] = self._deadline_s()
 
     def _deadline_s(self) -> float:
         return self.service.clock.monotonic() + CONNECT_DEADLINE_MS / 1000
 
     def sweep(self, now_s: float) -> None:
         """Give up on connections whose deadline has passed."""
-        while self._introducing and self._introducing[0][0] <= now_s:
-            connection = self._introducing.popleft()[1]
-            if connection in self._introduced:
-                del self._introduced[connection]
-            elif connection in self.connections:
-                connection.close("no session within the deadline", abort=True)
-        while self._lingering and self._lingering[0][0] <= now_s:
-            connection = self._lingering.popleft()[1]
-            if connection in self.connections:
-                connection.abort_if_unsent()
+        for connection in self._due(self._introducing, now_s):
+            connection.close("no session within the deadline", abort=True)
+        for connection in self._due(self._lingering, now_s):
+            connection.abort()
+
+    def _due(self, waiting: dict[Output, float], now_s: float) -> list[Output]:
+        due = []
+        for connection, deadline_s in waiting.items():
+            if deadline_s > now_s:
+                break
+            due.append(connection)
+        for connection in due:
+            waiting.pop(connection, None)
+        return due
