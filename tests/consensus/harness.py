@@ -1,8 +1,10 @@
-"""A small deterministic world for engines: a lossy network, disks that forget what was not yet persisted, and rules that are checked at every step.
+"""A small deterministic world for engines: a lossy network, disks that forget what was not yet persisted, and rules that are
+checked at every step.
 
-It drives engines exactly as the package docstring of loggos.consensus demands, with bytes on the wire. One seed is one run. Rules:
-agreement (a slot has one value for ever), validity (only what was proposed), prefix (every node delivers 1, 2, 3, … once per life),
-primary order (of each leader's batches a prefix is applied, in its order), reads (a granted slot covers everything delivered anywhere before the ask).
+It drives engines exactly as the package docstring of loggos.consensus demands, with bytes on the wire. One seed is one
+run. Rules: agreement (a slot has one value for ever), validity (only what was proposed), prefix (every node delivers 1,
+2, 3, … once per life), primary order (of each leader's batches a prefix is applied, in its order), reads (a granted slot
+covers everything delivered anywhere before the ask).
 """
 
 from __future__ import annotations
@@ -39,13 +41,21 @@ class Disk:
 
     incarnation: Incarnation
     snapshot: Snapshot
-    hard_state: HardState = HardState(Ballot(0), Slot(0))
+    hard_state: HardState = field(default_factory=lambda: HardState(Ballot(0), Slot(0)))
     entries: dict[Slot, Entry] = field(default_factory=dict)
 
     def persist(self, ready: Ready) -> None:
         if ready.hard_state is not None:
             self.hard_state = ready.hard_state
         for entry in ready.entries:
+            self.entries[entry.slot] = entry
+
+    def persist_torn(self, readys: list[Ready], kept: int) -> None:
+        """A power cut in the middle of one write of several Readys: the hard state came first, then `kept` of the entries."""
+        states = [ready.hard_state for ready in readys if ready.hard_state is not None]
+        if states:
+            self.hard_state = states[-1]
+        for entry in [entry for ready in readys for entry in ready.entries][:kept]:
             self.entries[entry.slot] = entry
 
     def restored(self) -> Restored:
@@ -114,8 +124,6 @@ class Node:
             self.sent += ready.messages_after
             for to, message in ready.messages_after:
                 self.world.post(self, to, message)
-        if not self.world.eager_disk:
-            return
 
     def make_snapshot(self) -> Snapshot:
         mark = self.engine.applied_state()
@@ -297,14 +305,14 @@ class World:
             sequence = self.proposed.get(entry.origin, [])
             position = self.applied_of.get(entry.origin, 0)
             if entry.payload not in sequence:
-                raise BrokenRule(f"validity: slot {entry.slot} holds {entry.payload!r}, which ballot {entry.origin} never proposed")
+                raise BrokenRule(f"validity: slot {entry.slot}: ballot {entry.origin} never proposed {entry.payload!r}")
             if sequence.index(entry.payload) != position:
-                raise BrokenRule(f"primary order: slot {entry.slot} holds {entry.payload!r} of ballot {entry.origin}, after {position} others")
+                raise BrokenRule(f"primary order: slot {entry.slot}: {entry.payload!r} of ballot {entry.origin} after {position}")
             self.applied_of[entry.origin] = position + 1
 
     def check_read(self, context: int, slot: Slot) -> None:
         if slot >= 0 and slot < self.asked[context]:
-            raise BrokenRule(f"reads: barrier {context} is granted at slot {slot}, though slot {self.asked[context]} was delivered before it")
+            raise BrokenRule(f"reads: barrier {context} is granted at {slot}, after slot {self.asked[context]} was delivered")
 
     def check_converged(self) -> None:
         states = {node.node: (node.slot, node.state) for node in self.nodes.values()}

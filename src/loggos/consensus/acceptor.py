@@ -1,8 +1,8 @@
 """The acceptor: promises and acceptances, and when they may be told.
 
-Rules: a promise and an acceptance leave only after they are durable (`send_after`); nothing below the promise is accepted; a ballot belongs to
-its node; only slots within the window above the own chosen prefix are accepted, so that memory and promises stay bounded.
-Source: Lamport, Paxos Made Simple, section 2.2; safety rules 1-4, 6.
+Rules: a promise and an acceptance leave only after they are durable (`send_after`); nothing below the promise is
+accepted; a ballot belongs to its node; only slots within the window above the own chosen prefix are accepted, so that
+memory and promises stay bounded. Source: Lamport, Paxos Made Simple, section 2.2; safety rules 1-4, 6.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Bytes for every message, entry and membership of consensus: what peers send and what the journal and snapshots keep.
 
-All integers are big-endian. A message is its kind (u8) and then the fields of its struct in the order of types.py; messages with entries end with a
-count (u32) and the entries: slot, ballot, origin (i64 each), kind (u8), payload length (u32), payload. Every length is checked against
-the bytes that are there before anything is allocated; whatever is not exactly one well-formed message raises PeerError, in linear time.
-A payload is copied once each way. Knows nothing of what the messages mean.
+All integers are big-endian. A message is its kind (u8) and then the fields of its struct in the order of types.py;
+messages with entries end with a count (u32) and the entries: slot, ballot, origin (i64 each), kind (u8), payload length
+(u32), payload. Every length is checked against the bytes that are there before anything is allocated; whatever is not
+exactly one well-formed message raises PeerError, in linear time. A payload is copied once each way. Knows nothing of what
+the messages mean.
 """
 
 from __future__ import annotations

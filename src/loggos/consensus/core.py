@@ -1,10 +1,12 @@
-"""What the parts of the engine share: the state of one acceptor, the outbox that becomes the next Ready, and who counts as a voter.
+"""What the parts of the engine share: the state of one acceptor, the outbox that becomes the next Ready, and who counts as a
+voter.
 
 The engine is one object in layers, each a file, each only calling downwards or through the hooks declared here:
 
     engine.Paxos → reads.Reads → leader.Leader → election.Election → learner.Learner → acceptor.Acceptor → core.Core
 
-Every decision that safety hangs on is a small method of its own. Knows no bytes' meaning, no clock (time is an argument) and no entropy (`random` is).
+Every decision that safety hangs on is a small method of its own. Knows no bytes' meaning, no clock (time is an argument)
+and no entropy (`random` is).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import NamedTuple
 from loggos.base import limits
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot, ballot_round, make_ballot
 from loggos.consensus.log import Log
-from loggos.consensus.types import Entry, HardState, Member, Membership, Message, Outgoing, Restored, Role, Status
+from loggos.consensus.types import Entry, HardState, Member, Membership, Message, Outgoing, Restored, Role
 
 Random = Callable[[int], int]  # below(n): a uniform integer in [0, n)
 
@@ -47,6 +49,7 @@ class Persist(NamedTuple):
     promise: Ballot  # this node's own promise as a candidate; NO_BALLOT: none
     ballot: Ballot  # of its own votes as a leader
     votes: tuple[tuple[Slot, Slot], ...]  # runs of slots
+    chosen: Slot  # the chosen prefix at that time: from now on its entries are durable
 
 
 class Mark(NamedTuple):
@@ -76,10 +79,12 @@ class Core:
         # Having accepted at a ballot is having promised it, whatever became of the hard state.
         self.promised = Ballot(max([restored.hard_state.promised, *(entry.ballot for entry in restored.entries)]))
         self.saved = HardState(self.promised, self.log.chosen)  # the newest handed out to be persisted
+        self.durable_chosen = self.log.chosen  # the chosen prefix whose entries are durable here
         self.ballot_seen = self.promised
         self.delivered = restored.snapshot_slot
         self.applied_slot = restored.snapshot_slot
         self.origin_applied = restored.origin_applied
+        self.config_slot = restored.snapshot_slot  # of the newest change of the membership
         self.marks: deque[Mark] = deque()
         self.applied_mark = Mark(restored.snapshot_slot, restored.membership, restored.origin_applied)
 
@@ -87,7 +92,7 @@ class Core:
         self.leader = NO_NODE
         self.leader_ballot = NO_BALLOT
         self.leader_heard_ms = now_ms
-        self.election_due_ms = now_ms + random(bounds.pre_vote_retry_ms)  # at start nobody need wait out a leader: pre-vote protects it
+        self.election_due_ms = now_ms + random(bounds.pre_vote_retry_ms)  # at once: pre-vote protects a leader there may be
         self.patience_ms = bounds.election_timeout_ms + random(bounds.election_jitter_ms)
         self.granted_until_ms = now_ms  # nobody but the candidate promised last is granted a pre-vote until then
 
@@ -102,7 +107,7 @@ class Core:
         self.own_votes: list[tuple[Slot, Slot]] = []
         self.snapshots_wanted: list[NodeId] = []
         self.reads_done: list[tuple[int, Slot]] = []
-        self.status_told: Status | None = None
+        self.status_told: tuple[Role, NodeId, bool, Ballot] | None = None
         self._index_members()
 
     # --- membership ----------------------------------------------------------------------------------------------------------

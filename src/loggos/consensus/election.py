@@ -1,11 +1,12 @@
 """Elections: who may stand, pre-votes, phase 1 as the proposer sees it.
 
-    FOLLOWER ─ leader lost or silent ─► CANDIDATE (pre-vote) ─ quorum grants ─► CANDIDATE (prepare) ─ quorum promises, own promise durable ─► LEADER
+    FOLLOWER ─ leader lost or silent ─► CANDIDATE (pre-vote) ─ quorum grants ─► CANDIDATE (prepare)
+        ─ quorum promises, own promise durable ─► LEADER
 
-Rules: a pre-vote spends no ballot and is refused by whoever hears a leader; a voter that knows its life is not current keeps silent; a candidate sends
-Prepare only when its own promise is durable; a proposer behind another's compaction gives up and catches up (rule 3); a Promise testifies for a slot only
-from `vouches_from` on (rule 6).
-Source: Lamport, Paxos Made Simple, section 2.5; Ongaro, dissertation, section 9.6 (pre-vote).
+Rules: a pre-vote spends no ballot and is refused by whoever hears a leader; a voter that knows its life is not current
+keeps silent; a candidate sends Prepare only when its own promise is durable; a proposer behind another's compaction gives
+up and catches up (rule 3); a Promise testifies for a slot only from `vouches_from` on (rule 6). Source: Lamport, Paxos
+Made Simple, section 2.5; Ongaro, dissertation, section 9.6 (pre-vote).
 """
 
 from __future__ import annotations
@@ -108,15 +109,13 @@ class Election(Learner):
     def on_pre_vote(self, sender: NodeId, incarnation: Incarnation, message: PreVote) -> None:
         check_owner(sender, message.ballot)
         self.note_ahead(sender, message.chosen)
-        if not self.may_vote():
-            return
-        granted = self.grants_pre_vote(sender, incarnation, message)
+        granted = self.may_vote() and self.grants_pre_vote(sender, incarnation, message)
         if granted and self.campaign is None:
             self.election_due_ms = max(self.election_due_ms, self.now + self.bounds.candidate_grace_ms)
         self.send(sender, PreVoteReply(message.ballot, granted, self.promised, self.leader, self.log.chosen))
 
     def grants_pre_vote(self, sender: NodeId, incarnation: Incarnation, message: PreVote) -> bool:
-        """Would a Prepare by this candidate be of use? A leader that still has its quorum, or is still heard, is not disturbed."""
+        """Would a Prepare by this candidate be of use? A leader with a quorum, or still heard here, is not disturbed."""
         if not self.counts(sender, incarnation) or message.ballot <= self.promised:
             return False
         if message.chosen + self.bounds.window_slots < self.log.chosen or message.chosen < self.log.compacted:
@@ -166,7 +165,7 @@ class Election(Learner):
                 self.send_prepare(node, prepare)
 
     def send_prepare(self, to: NodeId, prepare: Prepare) -> None:
-        """A restarted candidate must never use a ballot twice: so its own promise is durable before anyone hears of the ballot."""
+        """A restarted candidate must not use a ballot twice: its own promise is durable before anyone hears of the ballot."""
         self.send_after(to, prepare)
 
     def own_promise_durable(self, ballot: Ballot) -> None:
@@ -242,7 +241,8 @@ class Election(Learner):
         if not self.counts(sender, incarnation) or message.promised <= message.ballot:
             return
         campaign = self.campaign
-        if self.own_ballot() == message.ballot or (campaign is not None and campaign.preparing and campaign.ballot == message.ballot):
+        is_preparing = campaign is not None and campaign.preparing and campaign.ballot == message.ballot
+        if is_preparing or self.own_ballot() == message.ballot:
             self.abandon()
             self.lose_leader()
             self.role = Role.FOLLOWER

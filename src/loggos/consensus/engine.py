@@ -1,13 +1,15 @@
-"""The engine: the seam of the package on top of its layers. Messages find their handler in a table; effects leave through `ready`.
+"""The engine: the seam of the package on top of its layers. Messages find their handler in a table; effects leave through
+`ready`.
 
-The driver's duties are in the package docstring. Sans-IO: no clock, no socket, no entropy of its own; the same calls give the same effects.
+The driver's duties are in the package docstring. Sans-IO: no clock, no socket, no entropy of its own; the same calls give
+the same effects.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from loggos.base.ids import NO_BALLOT, Ballot, Incarnation, NodeId, Slot
+from loggos.base.ids import NO_BALLOT, Incarnation, NodeId
 from loggos.consensus.core import Persist
 from loggos.consensus.reads import Reads
 from loggos.consensus.types import (
@@ -76,6 +78,7 @@ class Paxos(Reads):
         """Everything of the Readys up to `number` is durable: only now does this node count on itself."""
         while self.persists and self.persists[0].number <= number:
             persist = self.persists.popleft()
+            self.durable_chosen = max(self.durable_chosen, persist.chosen)
             if persist.promise != NO_BALLOT:
                 self.own_promise_durable(persist.promise)
             if persist.votes:
@@ -92,7 +95,8 @@ class Paxos(Reads):
             self.start_round(lead)
         hard_state, entries = self.take_unsaved()
         status = self.status_news()
-        if not (entries or hard_state or self.messages or self.messages_after or committed or status or self.reads_done or self.snapshots_wanted):
+        outbox = self.messages or self.messages_after or self.reads_done or self.snapshots_wanted
+        if not (entries or hard_state or outbox or committed or status):
             return None
         self.number += 1
         ready = Ready(
@@ -107,17 +111,20 @@ class Paxos(Reads):
             reads=tuple(self.reads_done),
             status=status,
         )
-        self.note_persist()
+        self.note_persist(bool(entries))
         self.messages, self.messages_after, self.reads_done, self.snapshots_wanted = [], [], [], []
         self.must_sync = False
         return ready
 
     def take_unsaved(self) -> tuple[HardState | None, tuple[Entry, ...]]:
-        """Entries and hard state to persist. The chosen prefix alone is only a hint and waits for company."""
+        """Entries and hard state to persist. The chosen prefix is a hint, which waits for company and covers only entries known
+        to be durable: a crash may keep the hard state of a write and lose the entries beside it."""
         entries = tuple(self.unsaved)
         hard_state = None
+        if self.must_save_config():
+            self.must_save = self.must_sync = True
         if entries or self.must_save:
-            hard_state = HardState(self.promised, self.log.chosen)
+            hard_state = HardState(self.promised, self.durable_chosen)
             if hard_state == self.saved:
                 hard_state = None
             else:
@@ -126,21 +133,27 @@ class Paxos(Reads):
         self.must_save = False
         return hard_state, entries
 
-    def note_persist(self) -> None:
+    def must_save_config(self) -> bool:
+        """That a change of the membership is chosen is no mere hint: after a crash of all, a voter that rejoined could not vote
+        without it, and another's loss would then leave no quorum."""
+        return self.saved.chosen < self.config_slot <= self.durable_chosen
+
+    def note_persist(self, has_entries: bool) -> None:
         """Remember what the durability of this Ready will mean here (rule 2)."""
-        if self.own_promise != NO_BALLOT or self.own_votes:
+        if has_entries or self.own_promise != NO_BALLOT or self.own_votes:
             ballot = self.lead.ballot if self.lead is not None else NO_BALLOT
-            self.persists.append(Persist(self.number, self.own_promise, ballot, tuple(self.own_votes)))
+            self.persists.append(Persist(self.number, self.own_promise, ballot, tuple(self.own_votes), self.log.chosen))
             self.own_promise = NO_BALLOT
             self.own_votes = []
 
     def status_news(self) -> Status | None:
-        status = self.status()
-        told = self.status_told
-        if told is not None and (told.role, told.leader, told.settled, told.ballot) == (status.role, status.leader, status.settled, status.ballot):
+        """The status, if a part of it changed that others wait for."""
+        settled = self.lead is not None and self.lead.settled
+        news = (self.role, self.leader, settled, self.promised)
+        if news == self.status_told:
             return None
-        self.status_told = status
-        return status
+        self.status_told = news
+        return self.status()
 
     def status(self) -> Status:
         """For people, metrics and doors."""
@@ -148,5 +161,3 @@ class Paxos(Reads):
         settled = self.lead is not None and self.lead.settled
         return Status(self.role, self.leader, self.promised, log.chosen, self.applied_slot, log.last, log.first, settled)
 
-
-__all__ = ["HANDLERS", "Ballot", "Paxos", "Slot"]

@@ -1,10 +1,11 @@
 """The leader: closing open slots, proposing, counting votes, keeping followers supplied, and knowing when to stop.
 
-Rules: every open slot is closed before anything new, an adopted value keeps its origin, a gap gets a no-op of this ballot (rule 1); then comes a
-no-op of its own, and only when that is chosen is the leader settled. It works only on slots up to its chosen prefix plus the window (rule 4). Votes are
-bits per slot, at this ballot, of voters in their current life; its own bit is set only when its own disk has the entry (rule 2). Without answers from a
-quorum for an election timeout it steps down (rule 10).
-Source: van Renesse and Altinbuken, Paxos Made Moderately Complex; Chandra et al., Paxos Made Live; safety rules 1-6, 10.
+Rules: every open slot is closed before anything new, an adopted value keeps its origin, a gap gets a no-op of this ballot
+(rule 1); then comes a no-op of its own, and only when that is chosen is the leader settled. It works only on slots up to
+its chosen prefix plus the window (rule 4). Votes are bits per slot, at this ballot, of voters in their current life; its
+own bit is set only when its own disk has the entry (rule 2). Without answers from a quorum for an election timeout it
+steps down (rule 10). Source: van Renesse and Altinbuken, Paxos Made Moderately Complex; Chandra et al., Paxos Made Live;
+safety rules 1-6, 10.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class Leadership:
     """The state of one term."""
 
     __slots__ = (
-        "announced", "ballot", "campaign", "fresh", "heartbeat_due_ms", "max_seen", "next", "own_slot", "peers", "rejoining", "settled", "votes",
+        "announced", "ballot", "campaign", "fresh", "heartbeat_due_ms", "max_seen", "next", "own_slot", "peers", "rejoining",
+        "settled", "votes",
     )  # fmt: skip
 
-    def __init__(self, ballot: Ballot, campaign: Campaign, first: Slot, max_seen: Slot, peers: dict[NodeId, Peer], now_ms: int) -> None:
-        self.ballot = ballot
+    def __init__(self, campaign: Campaign, first: Slot, max_seen: Slot, peers: dict[NodeId, Peer], now_ms: int) -> None:
+        self.ballot = campaign.ballot
         self.campaign: Campaign | None = campaign  # None once every open slot is closed
         self.next = first  # the slot to be proposed next
         self.max_seen = max_seen  # the highest slot that anyone had accepted
@@ -85,7 +87,7 @@ class Leader(Election):
         first = Slot(self.log.chosen + 1)
         peers = {node: Peer(self.now) for node in self.followers}
         max_seen = max([self.log.chosen, *campaign.best])
-        lead = self.lead = Leadership(campaign.ballot, campaign, first, max_seen, peers, self.now)
+        lead = self.lead = Leadership(campaign, first, max_seen, peers, self.now)
         self.role = Role.LEADER
         self.leader, self.leader_ballot = self.node, campaign.ballot
         self.new_leader_heard()
@@ -125,7 +127,9 @@ class Leader(Election):
     def can_propose(self) -> bool:
         """Would `propose` take a batch now?"""
         lead = self.lead
-        return lead is not None and lead.settled and lead.next - self.log.chosen <= self.bounds.in_flight_slots and lead.next <= self.window_end()
+        if lead is None or not lead.settled:
+            return False
+        return lead.next <= min(self.log.chosen + self.bounds.in_flight_slots, self.window_end())
 
     def can_propose_config(self, lead: Leadership) -> bool:
         """A change of the membership need not compete with the load for a place in flight."""
@@ -142,7 +146,8 @@ class Leader(Election):
 
     def propose_entry(self, lead: Leadership, entry: Entry) -> None:
         """Accepts leave at once, overlapping this node's own disk; its own vote waits for that disk."""
-        assert entry.slot == lead.next and entry.ballot == lead.ballot == self.promised, (entry[:3], lead.next, lead.ballot, self.promised)
+        assert entry.slot == lead.next, (entry.slot, lead.next)
+        assert entry.ballot == lead.ballot == self.promised, (entry.ballot, lead.ballot, self.promised)
         self.store(entry)
         self.must_sync = True
         lead.fresh.append(entry)
@@ -244,7 +249,7 @@ class Leader(Election):
     # --- supplying -----------------------------------------------------------------------------------------------------------
 
     def flush_leader(self, lead: Leadership) -> None:
-        """What was proposed since the last Ready goes out, with the news of what is chosen; the news alone if there is nothing else."""
+        """What was proposed since the last Ready goes out with the news of what is chosen, or that news alone."""
         chosen = self.log.chosen
         fresh = lead.fresh
         if fresh:
@@ -252,12 +257,16 @@ class Leader(Election):
             for run in self.runs(fresh):
                 accept = Accept(lead.ballot, run, chosen)
                 for node, peer in lead.peers.items():
-                    if run[0].slot <= peer.chosen + self.bounds.window_slots or peer.chosen >= chosen or not peer.incarnation:
+                    if self.has_room(peer, run[0].slot):
                         self.send(node, accept)
                         peer.sent_ms = self.now
             lead.announced = chosen
         elif lead.announced < chosen:
             self.announce(lead)
+
+    def has_room(self, peer: Peer, slot: int) -> bool:
+        """Is the slot within the follower's window? One that lags further fetches what is chosen first."""
+        return slot <= peer.chosen + self.bounds.window_slots or not peer.incarnation
 
     def announce(self, lead: Leadership) -> None:
         """Followers hear at once what is chosen: their clients wait for it."""
@@ -288,9 +297,10 @@ class Leader(Election):
             if self.now - peer.sent_ms < self.bounds.retransmit_ms or not self.is_in_contact(peer):
                 continue
             first = max(peer.held, self.log.chosen) + 1
-            if first < lead.next and first <= peer.chosen + self.bounds.window_slots:
+            if first < lead.next and self.has_room(peer, first):
                 peer.sent_ms = self.now
-                self.send(node, Accept(lead.ballot, self.log.since(first, lead.next - 1, self.bounds.entries_bytes), self.log.chosen))
+                entries = self.log.since(first, lead.next - 1, self.bounds.entries_bytes)
+                self.send(node, Accept(lead.ballot, entries, self.log.chosen))
 
     def is_in_contact(self, peer: Peer) -> bool:
         return self.now - peer.heard_ms < self.bounds.election_timeout_ms
@@ -321,7 +331,8 @@ class Leader(Election):
     # --- lost voters ---------------------------------------------------------------------------------------------------------
 
     def admit(self, node: NodeId, incarnation: Incarnation) -> None:
-        """The driver says: this voter came back empty under a new incarnation. Its Rejoin is proposed, by whoever leads, once it has caught up."""
+        """The driver says: this voter came back empty under a new incarnation. Whoever leads proposes its Rejoin once it has
+        caught up."""
         member = self.membership.voters.get(node)
         if member is None or member.incarnation == incarnation or node == self.node:
             self.admissions.pop(node, None)
@@ -332,9 +343,10 @@ class Leader(Election):
         for node, incarnation in sorted(self.admissions.items()):
             if self.membership.voters[node].incarnation == incarnation:
                 del self.admissions[node]
-            elif lead.rejoining.get(node) != incarnation and self.has_caught_up(lead, node, incarnation):
-                if self.propose(encode_rejoin(Rejoin(node, incarnation)), Kind.CONFIG):
-                    lead.rejoining[node] = incarnation
+            elif lead.rejoining.get(node) == incarnation or not self.has_caught_up(lead, node, incarnation):
+                continue
+            elif self.propose(encode_rejoin(Rejoin(node, incarnation)), Kind.CONFIG):
+                lead.rejoining[node] = incarnation
 
     def has_caught_up(self, lead: Leadership, node: NodeId, incarnation: Incarnation) -> bool:
         peer = lead.peers[node]

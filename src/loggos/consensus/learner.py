@@ -1,13 +1,18 @@
 """The learner: which slots are chosen, delivery in order, and catching up from others.
 
-Rules: a commit index makes a held entry chosen only if it was accepted at the commit sender's ballot, else the entry is fetched (rule 3). An
-entry whose origin is below the highest origin delivered is a no-op, configuration too (rule 1). Chosen entries and snapshots may come from
-anyone, for chosen is chosen; one Fetch is out at a time.
+Rules: a commit index makes a held entry chosen only if it was accepted at the commit sender's ballot, else the entry is
+fetched (rule 3). Chosen entries and snapshots may come from anyone, for chosen is chosen; one Fetch is out at a time.
+
+Primary order (rule 1): of each leader's batches a prefix is applied, in its order. A leader proposes batches only after its
+opening no-op is chosen, one slot after another; so a batch is applied only if every slot from that no-op to it carries the
+same origin, which is one comparison with the origin of the run so far. What follows a hole in the run is a no-op on every
+node, configuration too. To compare with the highest origin applied is not enough: a hole may be filled by a batch that an
+older leader had left there, which is superseded but raises nothing (tests/consensus/test_primary_order.py).
 """
 
 from __future__ import annotations
 
-from loggos.base.ids import NO_NODE, Ballot, Incarnation, NodeId, Slot
+from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.acceptor import Acceptor
 from loggos.consensus.codec import decode_rejoin
 from loggos.consensus.core import Bounds, Mark, Random
@@ -67,22 +72,26 @@ class Learner(Acceptor):
         return tuple([self.deliver_one(entry) for entry in entries])
 
     def deliver_one(self, entry: Entry) -> Entry:
+        """The entry as the state machine sees it: a superseded one is a no-op."""
         assert entry.slot == self.delivered + 1, (entry.slot, self.delivered)
         self.delivered = entry.slot
-        if self.is_superseded(entry):
-            return entry._replace(kind=Kind.NOOP, payload=b"")
         membership, origin = self.membership, self.origin_applied
-        self.origin_applied = entry.origin
-        if entry.kind is Kind.CONFIG:
+        if entry.kind is Kind.NOOP:
+            self.origin_applied = entry.origin
+        elif self.is_superseded(entry):
+            self.origin_applied = NO_BALLOT
+            entry = entry._replace(kind=Kind.NOOP, payload=b"")
+        elif entry.kind is Kind.CONFIG:
             rejoin = decode_rejoin(entry.payload)
             self.change_member(rejoin.node, rejoin.incarnation, entry.slot)
+            self.config_slot = entry.slot
         if self.membership is not membership or self.origin_applied != origin:
             self.marks.append(Mark(entry.slot, self.membership, self.origin_applied))
         return entry
 
     def is_superseded(self, entry: Entry) -> bool:
-        """Rule 1, primary order: a leader's entry does not outlive a later leader's entry before it."""
-        return entry.origin < self.origin_applied
+        """Primary order: a batch counts only if its leader's run is unbroken from the leader's opening no-op up to it."""
+        return entry.origin != self.origin_applied
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 
@@ -191,7 +200,8 @@ class Learner(Acceptor):
         return self.applied_mark._replace(slot=self.applied_slot)
 
     def compact(self, slot: Slot) -> None:
-        """Forget entries up to `slot`, as far as they are applied. Which tail to keep, and what a travelling snapshot pins, is the driver's to say."""
+        """Forget entries up to `slot`, as far as they are applied. Which tail to keep, and what a travelling snapshot pins, the
+        driver decides."""
         self.log.forget(min(slot, self.applied_slot))
 
     # --- hooks ---------------------------------------------------------------------------------------------------------------

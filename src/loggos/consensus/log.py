@@ -1,7 +1,7 @@
 """The log of one acceptor in memory: entries by slot, the contiguous chosen prefix, and what was forgotten.
 
-Entries above `chosen` may have gaps; entries in (compacted, chosen] have none. An entry's ballot never goes down: an acceptor that
-lowered it could hide a chosen value from a later phase 1. Knows nothing of messages, leaders or disks.
+Entries above `chosen` may have gaps; entries in (compacted, chosen] have none. An entry's ballot never goes down: an
+acceptor that lowered it could hide a chosen value from a later phase 1. Knows nothing of messages, leaders or disks.
 """
 
 from __future__ import annotations

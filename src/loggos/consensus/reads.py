@@ -1,9 +1,10 @@
 """Read barriers: a linearizable read point without a log entry.
 
-A round, numbered by the leader, goes out with a heartbeat after the asks it serves; when a quorum has answered it at this ballot, no other leader can have
-had anything chosen before the asks, so the chosen prefix at the round's start covers all that was acknowledged. Never before the leader is settled
-(rule 8): until then it may not know what its predecessors acknowledged. Followers ask the leader; every barrier is answered once, by a slot or by -1.
-Source: Ongaro, dissertation, section 6.4, with ballots for terms.
+A round, numbered by the leader, goes out with a heartbeat after the asks it serves; when a quorum has answered it at this
+ballot, no other leader can have had anything chosen before the asks, so the chosen prefix at the round's start covers all
+that was acknowledged. Never before the leader is settled (rule 8): until then it may not know what its predecessors
+acknowledged. Followers ask the leader; every barrier is answered once, by a slot or by -1. Source: Ongaro, dissertation,
+section 6.4, with ballots for terms.
 """
 
 from __future__ import annotations

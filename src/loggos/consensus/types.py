@@ -1,7 +1,7 @@
 """The vocabulary of the seam: entries, messages, and what `ready()` hands to the driver.
 
-Everything here is an immutable value. Payloads are opaque bytes. A message carries no sender: the driver passes (sender, incarnation) with
-it to `step`. Slots are contiguous in every sequence of entries unless said otherwise.
+Everything here is an immutable value. Payloads are opaque bytes. A message carries no sender: the driver passes (sender,
+incarnation) with it to `step`. Slots are contiguous in every sequence of entries unless said otherwise.
 """
 
 from __future__ import annotations
@@ -87,10 +87,11 @@ class Prepare(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """Phase 1b. `entries`: all accepted at slots >= the Prepare's first (not contiguous). For an open slot that is not
-    among them the replier has accepted nothing, if slot >= `vouches_from`, else its testimony is unknown. `compacted`: slots up to it are
-    chosen and no longer held as entries: a proposer behind that point gives up and catches up first (rule 3). A long promise comes in
-    parts: this one testifies for slots first..upto; the next begins at upto + 1; in the last one `upto` is 0, no bound."""
+    """Phase 1b. `entries`: all accepted at slots >= the Prepare's first (not contiguous). For an open slot that is not among them
+    the replier has accepted nothing, if slot >= `vouches_from`, else its testimony is unknown. `compacted`: slots up to it are
+    chosen and no longer held as entries: a proposer behind that point gives up and catches up first (rule 3). Of the entries
+    those up to `chosen` are chosen. A long promise comes in parts: this one testifies for slots first..upto; the next begins at
+    upto + 1; in the last one `upto` is 0, no bound."""
 
     ballot: Ballot
     first: Slot
@@ -135,8 +136,8 @@ class Heartbeat(NamedTuple):
 
 
 class HeartbeatReply(NamedTuple):
-    """Counts for check-quorum, and confirms the read round it echoes. `chosen`, `last`: how far the replier is (chosen prefix; highest
-    slot it holds at this ballot contiguously after it), so that the leader sends what is missing."""
+    """Counts for check-quorum, and confirms the read round it echoes. `chosen`, `last`: how far the replier is (chosen prefix;
+    highest slot it holds at this ballot contiguously after it), so that the leader sends what is missing."""
 
     ballot: Ballot
     chosen: Slot
@@ -252,4 +253,4 @@ class Restored:
     membership: Membership
     entries: tuple[Entry, ...] = ()
     incarnation: Incarnation = field(default=Incarnation(1))
-    origin_applied: Ballot = field(default=Ballot(0))  # highest origin ballot applied at snapshot_slot (rule 1)
+    origin_applied: Ballot = field(default=Ballot(0))  # of the unbroken run at snapshot_slot; 0: broken (rule 1)
