@@ -108,7 +108,7 @@ class Journal:
     # --- persisting ---
 
     async def start(self) -> None:
-        """Take up the last segment and write the opening mark (a full disk may have no room for it). Called once, by `open_journal`."""
+        """Take up the last segment and write the opening mark, unless the disk is full. Called once, by `open_journal`."""
         if not self._is_sealed:
             self._file = await self.disk.open(segment_path(self.directory, self._segments[-1].number))
         try:
