@@ -13,11 +13,14 @@ import random
 import sys
 import time
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from loggos.sim.life import HostClock, current_life
 from loggos.sim.loop import SimLoop
 from loggos.sim.trace import Draws
+
+
+_COLLECT_EVERY_WORLDS: Final = 16  # a full collection is slow, but a process that runs many seeds must not grow
 
 
 def ensure_hash_seed() -> None:
@@ -29,6 +32,8 @@ def ensure_hash_seed() -> None:
 
 class Interposition:
     """Replaces, and puts back."""
+
+    worlds = 0  # left so far in this process
 
     def __init__(self, loop: SimLoop, draws: Draws, clock: HostClock) -> None:
         self._loop, self._draws, self._clock = loop, draws, clock
@@ -42,8 +47,8 @@ class Interposition:
 
     def enter(self) -> None:
         self._had_gc = gc.isenabled()
-        gc.collect()
         gc.disable()
+        gc.freeze()  # what is garbage already must not be found in the middle of the run
         for name, seconds in (("time", self._wall), ("monotonic", self._monotonic), ("perf_counter", self._monotonic)):
             self._replace(time, name, seconds)
             self._replace(time, name + "_ns", lambda seconds=seconds: int(seconds() * 1_000_000_000))
@@ -62,6 +67,10 @@ class Interposition:
             setattr(owner, name, value)
         self._saved.clear()
         random.setstate(self._random_state)
+        gc.unfreeze()
+        Interposition.worlds += 1
+        if Interposition.worlds % _COLLECT_EVERY_WORLDS == 0:
+            gc.collect()
         if self._had_gc:
             gc.enable()
 

@@ -55,6 +55,7 @@ class Link:
     bytes_per_s: float = 125e6
     extra_s: float = 0.0  # a fault: so much slower than it should be
     cuts: int = 0  # how many partitions cut it now
+    free_at: float = 0.0  # when it has sent all that was given to it so far
 
     def clear_faults(self) -> None:
         self.loss, self.extra_s, self.cuts = 0.0, 0.0, 0
@@ -199,7 +200,12 @@ class SimNetwork:
         return link.cuts > 0 and link.source != link.target
 
     def draw_delay(self, link: Link, size_bytes: int) -> float:
-        delay = link.delay_s + link.extra_s + self.draws.random() * 2 * link.jitter_s + size_bytes / link.bytes_per_s
+        """How long something that is sent now takes to arrive."""
+        delay = link.delay_s + link.extra_s + self.draws.random() * 2 * link.jitter_s
+        if size_bytes:
+            now = self.loop.time()
+            link.free_at = max(now, link.free_at) + size_bytes / link.bytes_per_s
+            delay += link.free_at - now
         retransmit = self.model.retransmit_s
         while self.draws.chance(link.loss):
             self.count_fault("packet loss", link)

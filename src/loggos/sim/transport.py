@@ -111,11 +111,13 @@ class Wire:
         self._stalled_since = -1.0
         self._backoff_s = 0.0
         while self.flight and self.flight[0][0] <= now:
+            if self.flight[0][1] and not self.target.takes_data:
+                self._refused()
+                return
             item = self.flight.popleft()[1]
             if item:
                 self.flight_bytes -= len(item)
-            if not self.target.receive(item):
-                break
+            self.target.receive(item)
         if self.broken:
             return
         if self.flight:
@@ -156,16 +158,18 @@ class Wire:
             return
         self.pump()
 
-    def refused(self) -> None:
-        """The receiver's machine knows no such connection: it answers with a reset."""
+    def _refused(self) -> None:
+        """The receiver's machine knows no such connection: it answers with a reset. If that cannot come back, TCP sends again."""
+        back = self.network.link_between(self.link.target, self.link.source)
+        if self.network.is_cut(back):
+            self._lose_flight()
+            return
         self.cut_off()
         self.flight.clear()
         self.flight_bytes = 0
-        back = self.network.link_between(self.link.target, self.link.source)
-        if not self.network.is_cut(back):
-            delay = self.network.draw_delay(back, 0)
-            error = ConnectionResetError(errno.ECONNRESET, "connection reset by peer")
-            self.network.loop.call_later(delay, self.source.fail, error, context=self.network.context)
+        delay = self.network.draw_delay(back, 0)
+        error = ConnectionResetError(errno.ECONNRESET, "connection reset by peer")
+        self.network.loop.call_later(delay, self.source.fail, error, context=self.network.context)
 
 
 class SimTransport(asyncio.Transport):
@@ -271,25 +275,23 @@ class SimTransport(asyncio.Transport):
     def machine_is_up(self) -> bool:
         return self.network.is_up(self.life.host)
 
-    def receive(self, item: bytes | None) -> bool:
-        """Something arrived at this machine. False: the connection is over, look at nothing behind it."""
+    @property
+    def takes_data(self) -> bool:
+        """Would this machine take more bytes of this connection?"""
+        return not self.gone and not self._closing
+
+    def receive(self, item: bytes | None) -> None:
+        """Something arrived at this machine."""
         if self.gone:
-            if item is not RESET and item is not EOF:
-                self.into.refused()
-                return False
-            return True
+            return
         if item is RESET:
             self._end_seen = "reset"
         elif not item:
             self._end_seen = "eof"
         else:
-            if self._closing:
-                self.into.refused()
-                return False
             self.inbox.append(item)
             self.inbox_bytes += len(item)
         self._schedule_delivery()
-        return True
 
     def drained(self) -> None:
         """Some of our bytes have arrived."""
