@@ -57,8 +57,7 @@ class MemoryFile:
 
     async def _write_sync(self, offset: int, chunks: Sequence[Buffer]) -> None:
         self._put(offset, chunks)
-        if self.disk.gate is not None:
-            await self.disk.gate()
+        await self.disk.pause()
         if self.disk.cut_in_batch is not None:
             if self.disk.cut_in_batch == 0:
                 raise PowerCut(f"inside a write to {self.path}")
@@ -66,9 +65,11 @@ class MemoryFile:
         self._harden()
 
     async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
+        await self.disk.pause()
         self._put(offset, chunks)
 
     async def sync(self) -> None:
+        await self.disk.pause()
         self._harden()
 
     async def close(self) -> None:
@@ -87,7 +88,12 @@ class MemoryDisk:
         self.cut_at: int | None = None  # operations until the power goes
         self.cut_in_batch: int | None = None  # `write_sync` calls until the power goes between the write and the sync of one
         self.free: int = 1 << 40
-        self.gate: Callable[[], Awaitable[None]] | None = None  # awaited between a write and its sync
+        self.gate: Callable[[], Awaitable[None]] | None = None  # awaited within every operation
+
+    async def pause(self) -> None:
+        """Let others run, where a test asks for it."""
+        if self.gate is not None:
+            await self.gate()
 
     def step(self, what: str, path: str) -> None:
         """Count one operation; fail or stop if its time has come."""
@@ -108,6 +114,7 @@ class MemoryDisk:
         self.free -= size_bytes
 
     async def open(self, path: str, *, create: bool = False) -> MemoryFile:
+        await self.pause()
         if create:
             self.step("create", path)
             if path in self.names:
@@ -132,17 +139,20 @@ class MemoryDisk:
                 self.directories.append(name)
 
     async def rename(self, old: str, new: str) -> None:
+        await self.pause()
         self.step("rename", new)
         assert new.rpartition("/")[0] in self.directories, new
         self.names[new] = self.names.pop(old)
         self.renames.append((old, new))
 
     async def remove(self, path: str) -> None:
+        await self.pause()
         self.step("remove", path)
         self.free += len(self.names[path].live)
         del self.names[path]
 
     async def sync_dir(self, directory: str) -> None:
+        await self.pause()
         self.step("sync_dir", directory)
         self._settle_names(directory, lambda _: True)
 

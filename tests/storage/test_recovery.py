@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loggos.base.errors import ConfigError, DamageError
+from loggos.base.errors import ConfigError, DamageError, StorageError
 from loggos.base.ids import Ballot, Slot
 from loggos.consensus.types import Entry, HardState, Kind
 from loggos.storage import records
-from loggos.storage.journal import DIRECTORY, open_journal
+from loggos.storage.journal import DIRECTORY, Journal, open_journal
 from loggos.storage.recovery import Found, Recovery, segment_path
-from tests.storage.histories import SEGMENT_BYTES, History
-from tests.storage.memory_disk import SECTOR_BYTES, MemoryDisk
+from tests.storage.histories import SEGMENT_BYTES, Batch, History, Model
+from tests.storage.memory_disk import SECTOR_BYTES, MemoryDisk, PowerCut
 
 State = tuple[HardState, dict[Slot, Entry]]
 
@@ -71,6 +72,49 @@ def paths(disk: MemoryDisk) -> list[str]:
 @given(st.integers(0, 1 << 32))
 def test_random_lives_with_crashes_keep_what_was_acknowledged(seed: int) -> None:
     asyncio.run(History(seed).run())
+
+
+@given(st.integers(0, 1 << 32))
+def test_a_crash_amid_persisting_preparing_and_removing_at_once(seed: int) -> None:
+    """Three tasks interleave at every operation of the disk; the power goes at any of them."""
+    random = Random(seed)
+    disk, model = MemoryDisk(), Model()
+
+    async def gate() -> None:
+        for _ in range(random.randrange(3)):
+            await asyncio.sleep(0)
+
+    async def write(journal: Journal) -> None:
+        for slot in range(1, 60):
+            model.hinted = slot
+            model.in_flight = Batch(257 + slot, slot, [entry(slot, random.choice((10, 700, 700, 6000)))])
+            await journal.persist(HardState(Ballot(257 + slot), Slot(slot)), model.in_flight.entries, sync=True)
+            model.take(model.in_flight)
+            model.in_flight = None
+
+    async def remove(journal: Journal) -> None:
+        while True:
+            model.removed = max(model.removed, len(model.entries) - random.randrange(8))
+            await journal.remove_before(Slot(model.removed))
+            await asyncio.sleep(0)
+
+    async def life() -> None:
+        journal = (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).journal
+        disk.gate, disk.cut_at = gate, random.randrange(400)
+        tasks = [asyncio.ensure_future(work) for work in (write(journal), remove(journal), journal.keep_prepared())]
+        _, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        expected: tuple[type[BaseException], ...] = (PowerCut, asyncio.CancelledError)
+        if any(isinstance(result, PowerCut) for result in results):
+            expected += (StorageError,)  # who comes after the cut finds the journal refusing
+        assert all(result is None or isinstance(result, expected) for result in results), results
+
+    asyncio.run(life())
+    disk.power_cut(random)
+    found = asyncio.run(open_journal(disk, segment_bytes=SEGMENT_BYTES))
+    model.check(found)
 
 
 def test_the_histories_reach_the_rare_paths() -> None:
