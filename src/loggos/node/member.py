@@ -32,7 +32,7 @@ from loggos.node.config import NodeConfig
 from loggos.node.metrics import Metrics
 from loggos.node.peers import Mesh
 from loggos.node.registry import Machine, Registry
-from loggos.node.replica import Engine, Logger, Replica
+from loggos.node.replica import Engine, Logger, Replica, Sizes
 from loggos.node.transfer import decode_meta
 from loggos.node.wire import PROTOCOL, Hello, Standing, Type
 from loggos.storage import identity as identities
@@ -55,6 +55,7 @@ class MemberParts:
     snapshots: type[SnapshotStore] = SnapshotStore
     registry: type[Registry] = Registry
     replica: type[Replica] = Replica
+    sizes: Sizes = Sizes()
 
 
 @dataclass(slots=True)
@@ -129,6 +130,7 @@ class Member:
             observe_sync=self.metrics.fdatasync.observe,
             journal_type=self._parts.journal,
             recovery_type=self._parts.recovery,
+            segment_bytes=self._parts.sizes.segment_bytes,
         )
         if recovered.cut_bytes:
             self.metrics.count("torn_tails_cut")
@@ -234,6 +236,7 @@ class Member:
             self.log,
             self._fatal,
             self._begun,
+            self._parts.sizes,
         )
         if chunks:
             replica.registry.restore(chunks)

@@ -92,7 +92,12 @@ class Registry:
         answer = mine and follower is not None and follower.wants(command)
         outcome = machine.apply(Index(self.index + 1), self.stamps, command, answer)
         codes.extend(outcome.codes)
-        self.index = Index(self.index + len(outcome.codes))
+        first, self.index = Index(self.index + 1), Index(self.index + len(outcome.codes))
+        self.outcome_of(machine_id, command, outcome, first)
+
+    def outcome_of(self, machine_id: int, command: bytes, outcome: Any, first: Index) -> None:
+        """Tell whoever listens what a command did; its operations took the indices from `first` to `self.index`."""
+        machine, follower = self.machines[machine_id], self.followers.get(machine_id)
         for listener in self._listeners:
             if listener is not machine:
                 listener.on_events(self.index, machine_id, outcome)

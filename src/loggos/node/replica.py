@@ -11,6 +11,7 @@ Rules it keeps: 2 and 7 (persister.py), 8 (barriers.py), 10 (step down when the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loggos.base.errors import InternalError, OutOfSpaceError
@@ -21,6 +22,8 @@ from loggos.base.limits import (
     DISK_ANSWER_TIMEOUT_MS,
     DISK_HANG_STOP_MS,
     LOG_TAIL_BYTES,
+    SEGMENT_BYTES,
+    SNAPSHOT_JOURNAL_BYTES,
     TICK_MS,
 )
 from loggos.base.ports import Follower, World
@@ -66,6 +69,15 @@ class Engine(Protocol):
     def membership(self) -> Any: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """When the journal turns over, a snapshot is made, and applied entries leave memory; simulation makes them small."""
+
+    segment_bytes: int = SEGMENT_BYTES
+    snapshot_journal_bytes: int = SNAPSHOT_JOURNAL_BYTES
+    log_tail_bytes: int = LOG_TAIL_BYTES
+
+
 class Replica:
     """Runs one member of the cell. `fatal(error)` is told once if this node can no longer be trusted."""
 
@@ -82,6 +94,7 @@ class Replica:
         log: Logger,
         fatal: Callable[[BaseException], None],
         begun: Callable[[], None],
+        sizes: Sizes,
     ) -> None:
         self.world, self.node, self.engine, self.mesh, self.metrics, self.log = world, node, engine, mesh, metrics, log
         self._fatal, self._begun = fatal, begun
@@ -91,8 +104,8 @@ class Replica:
         self.persister = Persister(journal, self, world.clock)
         self.barriers = Barriers(BARRIER_TIMEOUT_MS / 1000)
         self.digests = Digests(node, len(engine.membership.voters))
-        self.tail = LogTail(LOG_TAIL_BYTES)
-        self.keeper = SnapshotKeeper(self, journal, snapshots)
+        self.tail = LogTail(sizes.log_tail_bytes)
+        self.keeper = SnapshotKeeper(self, journal, snapshots, sizes.snapshot_journal_bytes)
         self._status = engine.status()
         self._leader_told = NO_NODE
         self._ticking = False

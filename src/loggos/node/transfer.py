@@ -20,7 +20,6 @@ from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import (
     PEER_FRAME_BYTES_MAX,
     SNAPSHOT_CHUNKS_AHEAD,
-    SNAPSHOT_JOURNAL_BYTES,
     SNAPSHOT_TRANSFER_STALL_MS,
 )
 from loggos.consensus.codec import decode_membership, encode_membership
@@ -73,8 +72,8 @@ class _Receiving:
 class SnapshotKeeper:
     """One per replica."""
 
-    def __init__(self, replica: Replica, journal: Journal, store: SnapshotStore) -> None:
-        self._replica, self._journal, self._store = replica, journal, store
+    def __init__(self, replica: Replica, journal: Journal, store: SnapshotStore, journal_bytes: int) -> None:
+        self._replica, self._journal, self._store, self._every_bytes = replica, journal, store, journal_bytes
         self._making: asyncio.Task[None] | None = None
         self._mark = journal.bytes_written
         self._last_bytes = 0
@@ -84,7 +83,7 @@ class SnapshotKeeper:
 
     def tick(self) -> None:
         grown = self._journal.bytes_written - self._mark
-        if grown > max(SNAPSHOT_JOURNAL_BYTES, self._last_bytes) and self._making is None:
+        if grown > max(self._every_bytes, self._last_bytes) and self._making is None:
             self._spawn_make()
 
     def stop(self) -> None:

@@ -1,0 +1,124 @@
+"""A cell of simulated hosts: whole nodes from the composition root, started, stopped and judged by the scenario.
+
+A node that stops itself because of its disk, or because the majority differs from it, does what it should; any other error that ends a node is a violation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from loggos.app.build import Node, Parts
+from loggos.app.simulation.recorder import LogRecorder, recording_registry
+from loggos.base.errors import DamageError, StorageError
+from loggos.base.ports import World
+from loggos.check.history import Violation
+from loggos.consensus.types import Role
+from loggos.node.config import Coordination, NodeConfig, Ports
+from loggos.node.replica import Sizes
+from loggos.sim.world import SimHost, SimWorld
+
+SMALL: Final = Sizes(segment_bytes=64 << 10, snapshot_journal_bytes=48 << 10, log_tail_bytes=24 << 10)
+ZOOKEEPER_PORT, PEER_PORT, CONSOLE_PORT = 2181, 2185, 8080
+TICK_MS: Final = 400  # ZooKeeper's tick: session timeouts from 0.8 to 8 s, so that sessions expire within a run
+
+
+class SimCluster:
+    """Nodes n1, n2, … of one cell. Implements the nemesis's Recovery."""
+
+    def __init__(self, world: SimWorld, nodes: int, parts: Parts, recorder: LogRecorder) -> None:
+        self.world, self.recorder = world, recorder
+        self.parts = replace(parts, member=replace(parts.member, sizes=SMALL))
+        self.hosts: list[SimHost] = [world.host(f"n{i}") for i in range(1, nodes + 1)]
+        self.nodes: dict[str, Node] = {}
+        self.violations: list[Violation] = []
+        self.stops: list[str] = []
+        self.log_lines: list[str] = []
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return [(host.address, ZOOKEEPER_PORT) for host in self.hosts]
+
+    def config(self, host: SimHost) -> NodeConfig:
+        number = self.hosts.index(host) + 1
+        return NodeConfig(
+            id=number,
+            voters={str(i): f"{h.address}:{PEER_PORT}" for i, h in enumerate(self.hosts, 1)},
+            data="/",
+            cell="sim",
+            host=host.address,
+            ports=Ports(zookeeper=ZOOKEEPER_PORT, console=CONSOLE_PORT, peer=PEER_PORT),
+            coordination=Coordination(tick_ms=TICK_MS),
+            insecure=True,
+        )
+
+    def start(self, host: SimHost) -> None:
+        host.start(lambda ports: self._main(host, ports), "node")
+
+    restart = start
+
+    async def _main(self, host: SimHost, ports: World) -> None:
+        number = self.hosts.index(host) + 1
+        registry = recording_registry(self.parts.member.registry, number, self.recorder)
+        parts = replace(self.parts, member=replace(self.parts.member, registry=registry))
+        node = Node(self.config(host), ports, self._logger(host), self._fatal(host), parts)
+        self.nodes[host.name] = node
+        await node.start()
+
+    def _logger(self, host: SimHost) -> Callable[..., None]:
+        def log(event: str, **fields: Any) -> None:
+            self.world.trace.event(self.world.loop.time(), host.name, event, " ".join(f"{k}={v}" for k, v in fields.items()))
+            self.world.probe(event)
+
+        return log
+
+    def _fatal(self, host: SimHost) -> Callable[[BaseException], None]:
+        def fatal(error: BaseException) -> None:
+            host.task_failed("node", error)
+
+        return fatal
+
+    # --- judging -------------------------------------------------------------------------------------------------------------
+
+    def judge_stops(self) -> None:
+        """Sort the ends of nodes into those that a faulty disk explains and those that nothing does."""
+        for failure in self.world.failures:
+            text = f"{failure.host} at {failure.at_s:.3f} s: {type(failure.error).__name__}: {failure.error}"
+            if isinstance(failure.error, StorageError | DamageError):
+                self.stops.append(text)
+            else:
+                self.violations.append(Violation("node-stopped", f"{failure.task}: {text}"))
+
+    def is_whole(self, host: SimHost) -> bool:
+        """Is it a voter in good standing that holds all that is chosen?"""
+        node = self.nodes.get(host.name)
+        replica = node.member.replica if node is not None and host.is_running else None
+        if replica is None or replica.stopped or replica.status.role is Role.LEARNER:
+            return False
+        return bool(replica.leader) and replica.registry.index >= self.recorder.last
+
+    def running(self) -> list[Node]:
+        return [self.nodes[host.name] for host in self.hosts if host.is_running and host.name in self.nodes]
+
+    def converged(self) -> bool:
+        """Do all nodes run, agree on one leader, and stand at the same place of the log?"""
+        nodes = self.running()
+        if len(nodes) < len(self.hosts):
+            return False
+        replicas = [node.member.replica for node in nodes]
+        if any(replica is None for replica in replicas):
+            return False
+        places = [(r.leader, r.registry.slot, r.registry.index) for r in replicas if r is not None]
+        return places[0][0] != 0 and all(place == places[0] for place in places) and all(self.is_whole(h) for h in self.hosts)
+
+    def compare_states(self) -> None:
+        """After convergence: every node's whole state is the same."""
+        digests = {}
+        for node in self.running():
+            replica = node.member.replica
+            if replica is not None:
+                digests[node.config.id] = (replica.registry.full_digest(), replica.registry.rolling_digest)
+        if len({*digests.values()}) > 1:
+            self.violations.append(Violation("digest", f"the nodes' states differ: {digests}"))
+

@@ -1,0 +1,126 @@
+"""The log as the nodes applied it: the first node to apply a command writes it down, every other one is compared with
+it.
+
+A command is decoded here on its own (not by the machine's code) into the checkers' values. A client's xid numbers its
+operation, so entries are matched exactly. Nodes that differ in anything at the same index are a violation by
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loggos.base.errors import FrameError
+from loggos.base.ids import Index
+from loggos.check.history import Applied, Request, Violation
+from loggos.coordination import commands
+from loggos.coordination.commands import Outcome
+from loggos.coordination.zookeeper import codec
+from loggos.coordination.zookeeper.codec import INT32, REQUEST_HEAD, Reader
+from loggos.node.registry import Registry
+
+DIFFERENCES_MAX = 20
+
+
+def decode_request(opcode: int, reader: Reader) -> Request:
+    """A write request's body as the checkers' value; kind "other" for what the workload does not send."""
+    if opcode in (codec.OP_CREATE, codec.OP_CREATE2):
+        path, data = reader.buffer().decode(), reader.buffer()
+        reader.acl()
+        flags = reader.int32()
+        return Request("create", path, data, ephemeral=bool(flags & 1), sequential=bool(flags & 2))
+    if opcode == codec.OP_DELETE:
+        return Request("delete", reader.buffer().decode(), version=reader.int32())
+    if opcode == codec.OP_SET_DATA:
+        return Request("set", reader.buffer().decode(), reader.buffer(), version=reader.int32())
+    if opcode == codec.OP_CHECK:
+        return Request("check", reader.buffer().decode(), version=reader.int32())
+    if opcode == codec.OP_CLOSE_SESSION:
+        return Request("close")
+    if opcode == codec.OP_MULTI:
+        return Request("multi", parts=tuple(_decode_parts(reader)))
+    return Request("other")
+
+
+def _decode_parts(reader: Reader) -> list[Request]:
+    parts = []
+    while True:
+        opcode, done, _ = reader.int32(), reader.boolean(), reader.int32()
+        if done:
+            return parts
+        parts.append(decode_request(opcode, reader))
+
+
+class LogRecorder:
+    """One per run. `applied` is called for every command on every node."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.log: list[Applied] = []
+        self.differences: list[Violation] = []
+        self._first: dict[int, tuple[bytes, tuple[int, ...]]] = {}  # by first index
+        self.last = 0
+
+    def applied(self, node: int, first: Index, command: bytes, outcome: Outcome) -> None:
+        if not outcome.codes:
+            return
+        seen = self._first.get(first)
+        codes = tuple(outcome.codes)
+        if seen is not None:
+            if seen != (command, codes) and len(self.differences) < DIFFERENCES_MAX:
+                self.differences.append(Violation("agreement", f"node {node} applied something else at index {first} than another node"))
+            return
+        self._first[first] = (command, codes)
+        if first != self.last + 1:
+            self.differences.append(Violation("gap", f"node {node} applied index {first} first, before anybody applied {self.last + 1}"))
+        self.last = first + len(codes) - 1
+        self.log.extend(self._entries(first, command, outcome))
+
+    def _entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
+        kind = command[0]
+        if kind == commands.REQUESTS:
+            return self._request_entries(first, command, outcome)
+        if kind == commands.EXPIRE:
+            return self._expire_entries(first, command, outcome)
+        return []  # an attach changes no node of the tree
+
+    def _request_entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
+        _, session, _, first_sequence, count = commands.REQUESTS_HEADER.unpack_from(command)
+        skipped = outcome.first_sequence - first_sequence  # repeats
+        assert count - skipped == len(outcome.codes), (count, skipped, outcome)
+        entries, at = [], commands.REQUESTS_HEADER.size
+        for number in range(count):
+            length, xid, opcode = REQUEST_HEAD.unpack_from(command, at)
+            end = at + INT32.size + length
+            if number >= skipped:
+                position = number - skipped
+                try:
+                    request = decode_request(opcode, Reader(command, at + REQUEST_HEAD.size, end))
+                except FrameError:
+                    request = Request("other")
+                index = first + position
+                entries.append(Applied(index, session, request, outcome.codes[position], xid, self._now()))
+            at = end
+        return entries
+
+    def _expire_entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
+        _, count = commands.EXPIRE_HEADER.unpack_from(command)
+        entries = []
+        for number in range(count):
+            session, last_seen = commands.EXPIRE_ITEM.unpack_from(command, commands.EXPIRE_HEADER.size + number * commands.EXPIRE_ITEM.size)
+            code = outcome.codes[min(number, len(outcome.codes) - 1)]
+            index = first + min(number, len(outcome.codes) - 1)
+            entries.append(Applied(index, session, Request("expire"), code, 0, self._now(), last_seen))
+        return entries
+
+
+def recording_registry(base: type[Registry], node: int, recorder: LogRecorder) -> type[Registry]:
+    """A registry type that tells the recorder what `node` applies."""
+
+    class RecordingRegistry(base):  # type: ignore[valid-type,misc]
+        def outcome_of(self, machine_id: int, command: bytes, outcome: Any, first: Index) -> None:
+            recorder.applied(node, first, command, outcome)
+            super().outcome_of(machine_id, command, outcome, first)
+
+    return RecordingRegistry
