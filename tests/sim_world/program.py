@@ -22,7 +22,7 @@ SERVERS = ("one", "two", "three")
 
 async def serve(ports: World) -> None:
     """Echo lines, each one journalled first."""
-    name = "log-%d" % len(await ports.disk.list(""))
+    name = f"log-{len(await ports.disk.list(''))}"
     file = await ports.disk.open(name, create=True)
     await ports.disk.sync_dir("")
     offset = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -83,6 +83,11 @@ class Pair:
             end.transport.write(data)
 
         host.start(main)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    while not reached():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -273,8 +278,7 @@ def test_loss_delays_and_splits_but_never_loses(world: SimWorld, pair: Pair) -> 
         for start in range(0, len(sent), 50):
             pair.write(pair.one, client, sent[start : start + 50])
             await asyncio.sleep(0.01)
-        while len(server.received) < len(sent):
-            await asyncio.sleep(0.01)
+        await until(lambda: len(server.received) >= len(sent))
         assert server.received == sent
         assert world.loop.time() - began > 0.2
         assert world.trace.faults["packet loss"] > 1
@@ -289,8 +293,7 @@ def test_bandwidth(world: SimWorld, pair: Pair) -> None:
         began = world.loop.time()
         for _ in range(20):
             pair.write(pair.one, client, b"x" * 100_000)
-        while len(server.received) < 2_000_000:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(server.received) == 2_000_000)
         assert world.loop.time() - began == pytest.approx(2, rel=0.1)
 
     world.run(scenario())
@@ -345,4 +348,5 @@ def test_an_error_in_a_protocol_ends_its_connection_and_is_reported() -> None:
             assert pair.clients[-1].lost and pair.servers[-1].lost
 
         world.run(scenario())
-        assert [(host, method, str(error)) for host, method, error in world.network.failures] == [("one", "data_received", "as planned")]
+        [(host, method, error)] = world.network.failures
+        assert (host, method, str(error)) == ("one", "data_received", "as planned")

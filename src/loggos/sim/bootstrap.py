@@ -13,12 +13,12 @@ import random
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from loggos.sim.life import HostClock, current_life
 from loggos.sim.loop import SimLoop
 from loggos.sim.trace import Draws
-
 
 _COLLECT_EVERY_WORLDS: Final = 16  # a full collection is slow, but a process that runs many seeds must not grow
 
@@ -31,12 +31,12 @@ def ensure_hash_seed() -> None:
 
 
 class Interposition:
-    """Replaces, and puts back."""
+    """Replaces, and puts back. `adopt`: packages that bound such functions to names of their own (`from time import time`)."""
 
     worlds = 0  # left so far in this process
 
-    def __init__(self, loop: SimLoop, draws: Draws, clock: HostClock) -> None:
-        self._loop, self._draws, self._clock = loop, draws, clock
+    def __init__(self, loop: SimLoop, draws: Draws, clock: HostClock, adopt: Sequence[str]) -> None:
+        self._loop, self._draws, self._clock, self._adopt = loop, draws, clock, tuple(adopt)
         self._saved: list[tuple[Any, str, Any]] = []
         self._random_state: Any = None
         self._had_gc = False
@@ -61,6 +61,18 @@ class Interposition:
         self._replace(uuid, "_generate_time_safe", None)
         self._replace(uuid, "_node", 0x02_00_00_00_00_01)
         self._replace(uuid, "_last_timestamp", None)
+        self._replace_in_adopted()
+
+    def _replace_in_adopted(self) -> None:
+        """Wherever a module of an adopted package holds an original under any name, put the replacement."""
+        replaced = [(value, getattr(owner, name)) for owner, name, value in self._saved if callable(value)]
+        prefixes = tuple(package + "." for package in self._adopt)
+        for module_name in sorted(name for name in sys.modules if (name + ".").startswith(prefixes)):
+            module = sys.modules[module_name]
+            for name, value in list(vars(module).items()):
+                for original, replacement in replaced:
+                    if value is original:
+                        self._replace(module, name, replacement)
 
     def leave(self) -> None:
         for owner, name, value in reversed(self._saved):

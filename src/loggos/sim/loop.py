@@ -46,17 +46,26 @@ class SimTimeoutError(SimError):
 
 
 class SimHandle(asyncio.TimerHandle):
-    """A callback that knows its life and its serial number."""
+    """A callback that knows its life and its serial number. Sets asyncio's own slots here: there is one per callback."""
 
     __slots__ = ("life", "serial")
-    _scheduled: bool  # asyncio's: it lies in the heap
+    _scheduled: bool  # it lies in the heap
+    _when: float
+    _callback: Callback
+    _args: Sequence[Any]
+    _loop: SimLoop
+    _context: Context
+    _source_traceback: None
+    _repr: None
 
     def __init__(
         self, when: float, callback: Callback, args: Sequence[Any], loop: SimLoop, context: Context | None, serial: int
     ) -> None:
         if context is None:
             context = copy_context()
-        super().__init__(when, callback, args, loop, context)
+        self._when, self._callback, self._args, self._loop, self._context = when, callback, args, loop, context
+        self._scheduled = self._cancelled = False
+        self._source_traceback = self._repr = None
         self.life: Life | None = context.get(current_life)
         self.serial = serial
 

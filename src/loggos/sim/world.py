@@ -12,7 +12,7 @@ SimNetwork; a supervised task that dies of an error stops its host, as on a real
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter as _real_seconds
 from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -206,9 +206,12 @@ class SimHost:
 
 
 class SimWorld:
-    """Everything there is. Enter it (`with`) before running; one world at a time per process."""
+    """Everything there is. Enter it (`with`) before running; one world at a time per process.
 
-    def __init__(self, seed: int, record: bool = False) -> None:
+    `record`: keep readable lines in `trace.lines`. `adopt`: third-party packages with names of their own for `time` functions.
+    """
+
+    def __init__(self, seed: int, record: bool = False, adopt: Sequence[str] = ()) -> None:
         self.seed = seed
         self.trace = Trace(record)
         self.loop = SimLoop(self.trace)
@@ -220,7 +223,7 @@ class SimWorld:
         self.failures: list[Failure] = []
         self.wall_s = 0.0
         self._lives = 0
-        self._interposition = Interposition(self.loop, self.draws("third parties"), self.clock)
+        self._interposition = Interposition(self.loop, self.draws("third parties"), self.clock, adopt)
 
     def __enter__(self) -> SimWorld:
         self._interposition.enter()
