@@ -78,7 +78,7 @@ class Model:
         return path
 
     def delete(self, path: bytes, version: int, index: int) -> None:
-        if path == b"/" or path.startswith(b"/zookeeper"):
+        if path in (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config"):
             raise Error(-8)
         if parent(path) not in self.records or path not in self.records:
             raise Error(-101)

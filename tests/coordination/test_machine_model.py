@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -11,37 +13,29 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from loggos.base.ids import Stamps
 from loggos.coordination.machine import CoordinationMachine
 from tests.coordination import kit
-from tests.coordination.kit import Client, Driver, parse_multi, parse_reply, parse_stat, parse_string
+from tests.coordination.kit import Driver, parse_multi, parse_reply, parse_stat, parse_string
 from tests.coordination.model import Error, Model
 
-NAMES = [b"/", b"/a", b"/b", b"/a/", b"/a/c", b"/a/c/d", b"/a/b", b"/b/e", b"/zookeeper", b"/zookeeper/quota", b"/a0000000000"]
-paths = st.sampled_from(NAMES)
-versions = st.sampled_from([-1, -1, -1, 0, 1, 2])
-data = st.binary(max_size=4)
-operations = st.one_of(
-    st.tuples(st.sampled_from(["create", "create2"]), paths, data, st.integers(0, 3)),
-    st.tuples(st.just("create"), paths, data, st.integers(0, 3)),
-    st.tuples(st.just("delete"), paths, versions),
-    st.tuples(st.just("set_data"), paths, data, versions),
-    st.tuples(st.just("check"), paths, versions),
-)
+Operation = tuple[Any, ...]
+NAMES = [b"/a", b"/a/c", b"/a/c/d", b"/b", b"/b/e", b"/a/", b"/a/c/", b"/", b"/none/x", b"/zookeeper", b"/a0000000000"]
 OPCODES = {"create": 1, "create2": 15, "delete": 2, "set_data": 5, "check": 13}
 
 
-def request(operation: tuple[Any, ...]) -> kit.Request:
+def request(operation: Operation) -> kit.Request:
     result: kit.Request = getattr(kit, operation[0])(*operation[1:])
     return result
 
 
-class MachineAndModel(RuleBasedStateMachine):
-    @initialize()
-    def start(self) -> None:
+class Pair:
+    """A machine and the model, given the same operations; every method checks that they agree."""
+
+    def __init__(self) -> None:
         self.driver, self.model = Driver(), Model()
         self.clients = [self.driver.client(), self.driver.client()]
         self.running: Any = None  # a snapshot in the making, and what it must give
-        self.restored: CoordinationMachine | None = None
+        self.did: dict[str, int] = {}  # what succeeded, how often
 
-    def expected(self, operation: tuple[Any, ...], session: int, index: int, wall_ms: int) -> Any:
+    def expected(self, operation: Operation, session: int, index: int, wall_ms: int) -> Any:
         """What the model answers; Error."""
         name, path, *rest = operation
         if name in ("create", "create2"):
@@ -55,16 +49,13 @@ class MachineAndModel(RuleBasedStateMachine):
         self.model.checked(path, *rest)
         return self.model.stat(path)
 
-    def client(self, number: int) -> Client:
-        return self.clients[number % len(self.clients)]
-
-    def agree(self) -> None:
+    def agree(self, what: str) -> None:
         assert self.driver.kinds() == self.model.events
         self.model.events = []
+        self.did[what] = self.did.get(what, 0) + 1
 
-    @rule(number=st.integers(0, 1), operation=operations)
-    def one(self, number: int, operation: tuple[Any, ...]) -> None:
-        client = self.client(number)
+    def one(self, number: int, operation: Operation) -> None:
+        client = self.clients[number]
         index, wall_ms = self.driver.index + 1, self.driver.wall_ms
         try:
             expected, code = self.expected(operation, client.session, index, wall_ms), 0
@@ -80,51 +71,47 @@ class MachineAndModel(RuleBasedStateMachine):
             elif operation[0] != "delete":
                 got = parse_stat(reply.body)
             assert got == expected
-        self.agree()
+        self.agree(operation[0] if code == 0 else str(code))
 
-    @rule(number=st.integers(0, 1), parts=st.lists(operations, max_size=5))
-    def several(self, number: int, parts: list[tuple[Any, ...]]) -> None:
-        client, before = self.client(number), self.model.copy()
+    def several(self, number: int, parts: list[Operation]) -> None:
+        client, before = self.clients[number], self.model.copy()
         index, wall_ms = self.driver.index + 1, self.driver.wall_ms
         expected: list[tuple[int, Any]] = []
+        what = "multi"
         for position, part in enumerate(parts):
             try:
                 result = self.expected(part, client.session, index, wall_ms)
                 expected.append((OPCODES[part[0]], None if part[0] == "check" else result))
             except Error as error:
-                after = len(parts) - position - 1
+                what, after = "failed multi", len(parts) - position - 1
                 expected = [(-1, 0)] * position + [(-1, error.code)] + [(-1, -2)] * after
                 self.model = before
                 break
         outcome = client.run(kit.multi(*map(request, parts)))
         assert outcome.replies is not None
         assert parse_multi(parse_reply(outcome.replies[0]).body) == expected
-        self.agree()
+        self.agree(what)
 
-    @rule(number=st.integers(0, 1), expire=st.booleans())
     def end(self, number: int, expire: bool) -> None:
-        client = self.clients.pop(number % len(self.clients))
+        client = self.clients[number]
         if expire:
             self.driver.expire((client.session, self.driver.machine.sessions[client.session].last_seen))
         else:
             client.run(kit.close())
         self.model.end(client.session, self.driver.index)
-        self.agree()
-        self.clients.append(self.driver.client())
+        self.agree("expire" if expire else "close")
+        self.clients[number] = self.driver.client()
 
-    @rule(number=st.integers(0, 1))
     def attach(self, number: int) -> None:
-        client = self.client(number)
+        client = self.clients[number]
         attached = self.driver.attach(client.session).attached
         assert attached is not None
         client.generation, client.sequence = attached.generation, 0
 
-    @rule()
     def begin_snapshot(self) -> None:
         machine = self.driver.machine
         self.running = (machine.digest(), machine.snapshot(), sorted(machine.tree.nodes))
 
-    @rule()
     def finish_snapshot(self) -> None:
         """The snapshot is that of its start, whatever happened since."""
         if self.running is None:
@@ -135,9 +122,9 @@ class MachineAndModel(RuleBasedStateMachine):
         copy.restore(chunks)
         assert copy.digest() == digest
         assert sorted(copy.tree.nodes) == names
-        self.check_links(copy)
+        check_links(copy)
+        self.did["snapshot"] = self.did.get("snapshot", 0) + 1
 
-    @rule()
     def go_on_from_a_snapshot(self) -> None:
         """A node that was restored answers like one that was not."""
         machine = CoordinationMachine()
@@ -146,7 +133,6 @@ class MachineAndModel(RuleBasedStateMachine):
         assert machine.digest() == self.driver.machine.digest()
         self.driver.machine = machine
 
-    @invariant()
     def same_tree(self) -> None:
         machine = self.driver.machine
         assert sorted(machine.tree.nodes) == sorted(self.model.records)
@@ -155,25 +141,124 @@ class MachineAndModel(RuleBasedStateMachine):
             assert machine.tree.nodes[path].data == record.data
             names = [child.rsplit(b"/", 1)[1] for child in self.model.children(path)]
             assert sorted(machine.tree.nodes[path].children or ()) == names
-        self.check_links(machine)
+        check_links(machine)
 
-    def check_links(self, machine: CoordinationMachine) -> None:
-        """What is derived agrees with what it is derived from."""
-        for path, node in machine.tree.nodes.items():
-            if node.children is not None:
-                assert node.children and node.children.listing_bytes == sum(4 + len(name) for name in node.children), path
-        owned = {(session.id, path) for session in machine.sessions.values() for path in session.ephemerals}
-        assert owned == {(node.owner, path) for path, node in machine.tree.nodes.items() if node.owner}
-
-    def teardown(self) -> None:
+    def same_elsewhere(self) -> None:
         """Another node that applies the same log, without replies, ends in the same state."""
-        if not hasattr(self, "driver"):
-            return
         other = CoordinationMachine()
         for index, wall_ms, command in self.driver.log:
             other.apply(index, Stamps(wall_ms, 0), command, False)
         assert other.digest() == self.driver.machine.digest()
 
 
-MachineAndModel.TestCase.settings = settings(stateful_step_count=40)
+def check_links(machine: CoordinationMachine) -> None:
+    """What is derived agrees with what it is derived from."""
+    for path, node in machine.tree.nodes.items():
+        if node.children is not None:
+            assert node.children and node.children.listing_bytes == sum(4 + len(name) for name in node.children), path
+    owned = {(session.id, path) for session in machine.sessions.values() for path in session.ephemerals}
+    assert owned == {(node.owner, path) for path, node in machine.tree.nodes.items() if node.owner}
+
+
+# --- drawn by hypothesis: small, and shrinks ---
+
+paths = st.sampled_from(NAMES)
+versions = st.sampled_from([-1, -1, -1, 0, 1])
+data = st.binary(max_size=4)
+creates = st.tuples(st.sampled_from(["create", "create2"]), paths, data, st.integers(0, 3))
+operations = st.one_of(
+    creates,
+    creates,
+    st.tuples(st.just("delete"), paths, versions),
+    st.tuples(st.just("set_data"), paths, data, versions),
+    st.tuples(st.just("check"), paths, versions),
+)
+
+
+class MachineAndModel(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.pair = Pair()
+
+    @rule(number=st.integers(0, 1), several=st.lists(operations, min_size=1, max_size=6))
+    def singly(self, number: int, several: list[Operation]) -> None:
+        for operation in several:
+            self.pair.one(number, operation)
+
+    @rule(number=st.integers(0, 1), parts=st.lists(operations, max_size=5))
+    def together(self, number: int, parts: list[Operation]) -> None:
+        self.pair.several(number, parts)
+
+    @rule(number=st.integers(0, 1), expire=st.booleans())
+    def end(self, number: int, expire: bool) -> None:
+        self.pair.end(number, expire)
+
+    @rule(number=st.integers(0, 1))
+    def attach(self, number: int) -> None:
+        self.pair.attach(number)
+
+    @rule(begin=st.booleans())
+    def snapshot(self, begin: bool) -> None:
+        self.pair.finish_snapshot()
+        if begin:
+            self.pair.begin_snapshot()
+
+    @rule()
+    def restore(self) -> None:
+        self.pair.go_on_from_a_snapshot()
+
+    @invariant()
+    def same_tree(self) -> None:
+        self.pair.same_tree()
+
+    def teardown(self) -> None:
+        if hasattr(self, "pair"):
+            self.pair.same_elsewhere()
+
+
+MachineAndModel.TestCase.settings = settings(stateful_step_count=20)
 TestMachineAndModel = MachineAndModel.TestCase
+
+
+# --- drawn by a seed: long, and reaches everything ---
+
+
+def draw(rng: random.Random) -> Operation:
+    name = rng.choices(["create", "create2", "delete", "set_data", "check"], [6, 2, 4, 4, 1])[0]
+    path = rng.choices(NAMES, [4, 4, 4, 4, 4, 2, 2, 1, 1, 1, 1])[0]
+    if name in ("create", "create2"):
+        return name, path, rng.randbytes(rng.randrange(4)), rng.choice([0, 0, 1, 1, 2, 3])
+    version = rng.choice([-1, -1, -1, 0, 1])
+    if name == "set_data":
+        return name, path, rng.randbytes(rng.randrange(4)), version
+    if name == "delete" and rng.random() < 0.5:
+        path += rng.choice([b"0000000000", b"0000000001", b"0000000002"])
+    return name, path, version
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_run_agrees_with_the_model(seed: int) -> None:
+    rng, pair = random.Random(seed), Pair()
+    for _ in range(700):
+        number = rng.randrange(2)
+        turn = rng.choices(["one", "several", "end", "attach", "begin", "finish", "restore"], [60, 20, 3, 2, 10, 10, 1])[0]
+        if turn == "one":
+            pair.one(number, draw(rng))
+        elif turn == "several":
+            pair.several(number, [draw(rng) for _ in range(rng.randrange(5))])
+        elif turn == "end":
+            pair.end(number, rng.random() < 0.5)
+        elif turn == "attach":
+            pair.attach(number)
+        elif turn == "begin":
+            pair.finish_snapshot()
+            pair.begin_snapshot()
+        elif turn == "finish":
+            pair.finish_snapshot()
+        else:
+            pair.go_on_from_a_snapshot()
+        pair.same_tree()
+    pair.same_elsewhere()
+    done = ("create", "create2", "delete", "set_data", "multi", "failed multi", "close", "snapshot")
+    for what in (*done, "-101", "-103", "-108", "-110", "-111"):
+        assert pair.did.get(what, 0) >= 1, f"{what} was hardly reached: {pair.did}"
