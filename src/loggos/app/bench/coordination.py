@@ -92,7 +92,10 @@ def run(options: Options) -> Report:
     with workspace.directory(systems) as home:
         measured = [Measured(cluster) for cluster in workspace.make(systems, home)]
         if near := [scenario for scenario in chosen if not scenario.delay_ms]:
-            measure_near(measured, near, options, report, home)
+            try:
+                measure_near(measured, near, options, report, home)
+            except (ClusterError, LoadError) as error:
+                report.problems.append(str(error))
         for scenario in chosen:
             if scenario.delay_ms:
                 measure_delayed(measured, scenario, systems, options, report, home)
@@ -214,15 +217,15 @@ def measure_delayed(
         report.notes.append(f"{scenario.title}: not measured ({why})")
         return
     fresh = workspace.make(systems, home / scenario.key)
-    with links.Links(fresh, scenario.delay_ms), workspace.stopped_at_the_end(fresh):
-        try:
+    try:
+        with links.Links(fresh, scenario.delay_ms), workspace.stopped_at_the_end(fresh):
             for cluster in fresh:
                 cluster.start()
                 warm(cluster, options)
             doubles = [Measured(cluster, runs=item.runs) for item, cluster in zip(measured, fresh, strict=True)]
             measure_all(doubles, [scenario], options, report)
-        except (ClusterError, LoadError) as error:
-            report.problems.append(f"{scenario.title}: {error}")
+    except (ClusterError, LoadError) as error:
+        report.problems.append(f"{scenario.title}: {error}")
 
 
 def present(report: Report, measured: list[Measured], scenarios: list[Scenario], options: Options) -> None:

@@ -1,11 +1,13 @@
 """`python -m loggos.app.bench.main coordination|failover …`: the benchmarks without the rest of the command line.
 
 Exit code 0: measured. 1: a load failed or an answer was wrong. 2: it could not start (one line says why).
+130: interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,11 +76,17 @@ def measure(options: argparse.Namespace) -> report.Report:
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(words)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
     try:
         result = measure(options)
     except LoggosError as error:
         say(f"loggos bench: {error}")
         return 2
+    except KeyboardInterrupt:
+        say("loggos bench: interrupted; nothing was recorded")
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if options.json:
         print(report.to_json(result))
     else:

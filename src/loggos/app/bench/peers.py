@@ -81,6 +81,23 @@ def process_tree(pid: int) -> list[psutil.Process]:
         return []
 
 
+def rss_bytes(process: psutil.Process) -> int:
+    """Resident memory; 0 of a process that has just ended."""
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system time; 0 of a process that has just ended."""
+    try:
+        used = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(used.user + used.system)
+
+
 def signal_tree(pid: int, number: signal.Signals) -> None:
     """Signal a process and its descendants, parents first (so that none is started anew)."""
     for process in process_tree(pid):
@@ -229,13 +246,12 @@ class Cluster:
     def rss_bytes(self) -> list[int]:
         """Resident memory of each running node's whole process tree."""
         pids = [pid for node in range(1, NODES + 1) if (pid := self.root_pid(node)) is not None]
-        return [sum(process.memory_info().rss for process in process_tree(pid)) for pid in pids]
+        return [sum(rss_bytes(process) for process in process_tree(pid)) for pid in pids]
 
     def cpu_seconds(self) -> float:
         """CPU time (user and system) that the running nodes have used so far."""
         pids = [pid for node in range(1, NODES + 1) if (pid := self.root_pid(node)) is not None]
-        times = [process.cpu_times() for pid in pids for process in process_tree(pid)]
-        return sum(used.user + used.system for used in times)
+        return sum(cpu_seconds(process) for pid in pids for process in process_tree(pid))
 
     def stop(self) -> None:
         """End everything that `start` or `restart` started; SIGKILL after the deadline."""
