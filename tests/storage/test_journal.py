@@ -186,6 +186,30 @@ def test_removal_beside_persists_keeps_both() -> None:
     asyncio.run(main())
 
 
+def test_nothing_is_removed_before_a_later_batch_says_that_it_may_be_missing() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = (await reopen(disk)).journal
+        for slot in range(1, 21):
+            await journal.persist(None, [entry(slot, size_bytes=700)], sync=True)
+        may_sync = asyncio.Event()
+
+        async def gate() -> None:
+            await may_sync.wait()
+
+        disk.gate = gate
+        writing = asyncio.ensure_future(journal.persist(None, [entry(21)], sync=True))
+        await asyncio.sleep(0)
+        removing = asyncio.ensure_future(journal.remove_before(Slot(20)))
+        await asyncio.sleep(0)
+        disk.operations.clear()  # the write of slot 21 is in flight, and knows nothing of the removal
+        may_sync.set()
+        await asyncio.gather(writing, removing)
+        assert [what for what, _ in disk.operations[:4]] == ["sync", "write", "sync", "remove"]
+
+    asyncio.run(main())
+
+
 def test_a_prepared_segment_keeps_the_hot_path_free_of_file_creation() -> None:
     async def main() -> None:
         disk = MemoryDisk()

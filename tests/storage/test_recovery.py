@@ -229,6 +229,46 @@ def test_a_prepared_segment_may_be_missing_or_half_made() -> None:
     asyncio.run(main())
 
 
+def test_a_crash_while_left_over_segments_are_cleared_away_is_no_damage() -> None:
+    async def main(cut_at: int, seed: int) -> bool:
+        disk, states = await journal_of(2, 60)
+        number = len(paths(disk)) + 1
+        for left_over in range(number, number + 4):
+            await (await disk.open(segment_path(DIRECTORY, left_over), create=True)).write_sync(0, [bytes(100)])
+        await disk.sync_dir(DIRECTORY)
+        disk.cut_at, is_done = cut_at, False
+        try:
+            await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+            is_done = True
+        except PowerCut:
+            pass
+        disk.power_cut(Random(seed))
+        assert outcome(disk) == states[-1]
+        return is_done
+
+    for seed in range(10):
+        cut_at = 0
+        while not asyncio.run(main(cut_at, seed)):
+            cut_at += 1
+
+
+def test_a_segment_whose_name_was_not_yet_durable_is_made_so_before_use() -> None:
+    async def main() -> None:
+        disk, _ = await journal_of(1, 60)
+        journal = (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).journal
+        disk.cut_at = 3  # after create, write and sync, before the directory's sync
+        with pytest.raises(PowerCut):
+            await journal.prepare_next()
+        disk.cut_at = None  # only the process died
+        found = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+        assert not found.journal.wants_next
+        await found.journal.persist(None, [entry(7, 3000)], sync=True)
+        disk.power_cut(None)
+        assert scan(disk).entries[Slot(7)] == entry(7, 3000)
+
+    asyncio.run(main())
+
+
 def test_swapped_segments_and_foreign_names_are_damage() -> None:
     disk, _ = asyncio.run(journal_of(8, 700))
     first, *_, before_last, last = paths(disk)
