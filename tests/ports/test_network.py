@@ -267,6 +267,21 @@ def test_entropy(site: Site) -> None:
     site.run(program)
 
 
+def test_a_callback_that_raises_is_reported(site: Site) -> None:
+    def raises() -> None:
+        raise ValueError("as planned")
+
+    async def program(world: World) -> None:
+        world.loop.call_later(0.01, raises)
+        await asyncio.sleep(0.1)
+
+    try:
+        site.run(program)
+    except AssertionError:
+        pass  # the simulated host stops at once, as a node does
+    assert [(name, str(error)) for name, error in site.failures] == [("callback", "as planned")]
+
+
 def test_a_task_that_dies_is_reported(site: Site) -> None:
     async def dying() -> None:
         await asyncio.sleep(0.01)

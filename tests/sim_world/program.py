@@ -90,10 +90,10 @@ class Recovery:
         return True
 
 
-def run(seed: int, chaos_s: float = 20.0) -> tuple[SimWorld, dict[str, int]]:
+def run(seed: int, chaos_s: float = 20.0, record: bool = False) -> tuple[SimWorld, dict[str, int]]:
     """One run; the world as it was left, and what was counted."""
     counts = {"operations": 0, "done": 0, "before": 0}
-    with SimWorld(seed) as world:
+    with SimWorld(seed, record) as world:
         for name in SERVERS:
             world.host(name).start(serve)
         client = world.host("client")

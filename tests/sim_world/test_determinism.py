@@ -44,6 +44,17 @@ def test_every_seed_runs_equal_twice(seed: int) -> None:
     assert counts == repeated
 
 
+def test_recording_lines_changes_nothing() -> None:
+    first, _ = run(4, chaos_s=5)
+    recorded, _ = run(4, chaos_s=5, record=True)
+    assert first.digest() == recorded.digest()
+    assert not first.trace.lines
+    text = "\n".join(recorded.trace.lines)
+    for word in ("one started", "received", "disk write_sync", "nemesis"):
+        assert word in text
+    assert recorded.trace.lines == sorted(recorded.trace.lines, key=lambda line: float(line.split()[0]))
+
+
 def test_the_first_second_of_divergence_is_found() -> None:
     def program(draw_at_three: bool) -> SimWorld:
         with SimWorld(1) as world:

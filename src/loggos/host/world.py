@@ -1,8 +1,8 @@
 """HostWorld: all ports of one node in the real world.
 
 Rules: `wall_ms` is for people, `monotonic` for intervals; randomness comes from the system; connections are TCP with Nagle's
-delay off. A supervised task that dies of an error is reported to `on_failure` exactly once, which is expected to stop the
-node; the others go on until it does.
+delay off. A supervised task that dies of an error, or a callback that raises one, is reported to `on_failure` exactly once,
+which is expected to stop the node; the others go on until it does.
 """
 
 from __future__ import annotations
@@ -102,6 +102,15 @@ class HostSpawner:
             log.critical("task %s died: %s", task.get_name(), error, exc_info=error)
             self._on_failure(task.get_name(), error)
 
+    def loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The loop's exception handler: a callback that raised is as bad as a task that died; the rest is logged."""
+        error = context.get("exception")
+        if "handle" in context and isinstance(error, BaseException):
+            log.critical("a callback failed: %s", error, exc_info=error)
+            self._on_failure("callback", error)
+        else:
+            loop.default_exception_handler(context)
+
     async def stop(self) -> None:
         """Cancel what still runs and wait for it; used at a graceful stop."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
@@ -125,6 +134,8 @@ class HostWorld:
         self.disk: Disk = self._disk
         self.network: Network = HostNetwork(self._loop)
         self.spawner: Spawner = self._spawner
+        if self._loop.get_exception_handler() is None:
+            self._loop.set_exception_handler(self._spawner.loop_error)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

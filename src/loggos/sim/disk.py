@@ -94,6 +94,8 @@ class Platter:
         operation = self._lanes[lane].popleft()
         if self._lanes[lane]:
             self._start(lane)
+        if self.trace.recording:
+            self.trace.line(self.loop.time(), self.host, "disk", operation.kind)
         try:
             result = operation.work()
         except (OSError, StorageError, OutOfSpaceError) as error:
@@ -206,18 +208,20 @@ class SimFile:
         return int(await self._disk.run("size", lambda: len(self._node.data)))
 
     async def read(self, offset: int, size_bytes: int) -> bytes:
-        return bytes(await self._disk.run("read", lambda: self._read(offset, size_bytes)))
+        kind = f"read {size_bytes} bytes at {offset} of {self.path}"
+        return bytes(await self._disk.run(kind, lambda: self._read(offset, size_bytes)))
 
     def write_sync(self, offset: int, chunks: Sequence[Buffer]) -> Awaitable[None]:
         data = b"".join(chunks)
-        return self._disk.submit(JOURNAL_LANE, "write_sync", lambda: self._write_and_sync(offset, data), is_sync=True)
+        kind = f"write_sync {len(data)} bytes at {offset} of {self.path}"
+        return self._disk.submit(JOURNAL_LANE, kind, lambda: self._write_and_sync(offset, data), is_sync=True)
 
     async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
         data = b"".join(chunks)
-        await self._disk.run("write", lambda: self._write(offset, data))
+        await self._disk.run(f"write {len(data)} bytes at {offset} of {self.path}", lambda: self._write(offset, data))
 
     async def sync(self) -> None:
-        await self._disk.submit(OTHER_LANE, "sync", self._sync, is_sync=True)
+        await self._disk.submit(OTHER_LANE, f"sync {self.path}", self._sync, is_sync=True)
 
     async def close(self) -> None:
         await self._disk.run("close", lambda: None)
@@ -292,7 +296,7 @@ class SimDisk:
         return await self.submit(OTHER_LANE, kind, work)
 
     async def open(self, path: str, *, create: bool = False) -> SimFile:
-        node = await self.run("open", lambda: self._open(path, create))
+        node = await self.run(f"open {path}", lambda: self._open(path, create))
         return SimFile(self, path, node)
 
     def _open(self, path: str, create: bool) -> FileNode:
@@ -332,7 +336,7 @@ class SimDisk:
             node = child
 
     async def rename(self, old: str, new: str) -> None:
-        await self.run("rename", lambda: self._rename(old, new))
+        await self.run(f"rename {old} to {new}", lambda: self._rename(old, new))
 
     def _rename(self, old: str, new: str) -> None:
         (source, old_name), (target, new_name) = self.platter.parent(old), self.platter.parent(new)
@@ -346,7 +350,7 @@ class SimDisk:
             source.change(old_name, "", None)
 
     async def remove(self, path: str) -> None:
-        await self.run("remove", lambda: self._remove(path))
+        await self.run(f"remove {path}", lambda: self._remove(path))
 
     def _remove(self, path: str) -> None:
         directory, name = self.platter.parent(path)
@@ -358,7 +362,7 @@ class SimDisk:
         directory.change(name, "", None)
 
     async def sync_dir(self, directory: str) -> None:
-        await self.submit(OTHER_LANE, "sync_dir", lambda: self._sync_dir(directory), is_sync=True)
+        await self.submit(OTHER_LANE, f"sync_dir {directory}", lambda: self._sync_dir(directory), is_sync=True)
 
     def _sync_dir(self, directory: str) -> None:
         node = self.platter.directory(directory)

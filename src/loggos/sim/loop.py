@@ -103,7 +103,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self.trace = trace
         self.fabric: SimNetwork | None = None
         self.limit = float("inf")
-        self.errors: list[dict[str, Any]] = []  # what third-party code left to the loop's exception handler
+        self.errors: list[dict[str, Any]] = []  # what was left to the loop's exception handler: callbacks, tasks nobody awaited
+        self.on_callback_error: Callable[[Life, BaseException], None] | None = None
         self._now = START_S
         self._timers: list[tuple[float, int, SimHandle]] = []
         self._cancelled = 0
@@ -272,8 +273,12 @@ class SimLoop(asyncio.BaseEventLoop):
             super().call_exception_handler(context)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
+        error, handle = context.get("exception"), context.get("handle")
         self.errors.append(context)
-        self.trace.event(self._now, "world", "loop error", type(context.get("exception")).__name__)
+        self.trace.event(self._now, "world", "loop error", type(error).__name__)
+        if isinstance(handle, SimHandle) and handle.life is not None and isinstance(error, BaseException):
+            assert self.on_callback_error is not None
+            self.on_callback_error(handle.life, error)
 
     # --- what the simulator has no use for ---
 

@@ -51,6 +51,10 @@ class Trace:
         if self.recording:
             self.lines.append(f"{now:12.6f}  {text}")
 
+    def line(self, now: float, host: str, label: str, detail: str) -> None:
+        """A readable line that is not hashed: only for what was hashed otherwise. Call it only when `recording`."""
+        self.lines.append(f"{now:12.6f}  {host} {label} {detail}")
+
     def fault(self, now: float, host: str, kind: str, detail: str = "") -> None:
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self.event(now, host, "fault " + kind, detail)

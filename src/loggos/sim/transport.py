@@ -364,6 +364,9 @@ class SimTransport(asyncio.Transport):
 
     def _deliver_data(self, data: bytes) -> None:
         self.network.trace.delivery(self.life.number, data)
+        if self.network.trace.recording:
+            sender = f"from {self.into.link.source}:{self.remote[1]} to port {self.local[1]}"
+            self.network.trace.line(self.network.loop.time(), self.life.host, "received", f"{len(data)} bytes {sender}")
         protocol = self._protocol
         if not isinstance(protocol, asyncio.BufferedProtocol):
             self._call("data_received", data)

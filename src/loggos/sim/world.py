@@ -73,6 +73,8 @@ class _LifeNetwork:
         self._network, self._life = network, life
 
     async def listen(self, host: str, port: int, factory: ProtocolFactory) -> SimServer:
+        if self._life.dead:
+            await self._network.loop.create_future()  # the end: a dead life waits for ever
         return self._network.listen(self._life, host, port, factory)
 
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
@@ -103,6 +105,7 @@ class SimHost:
         self.platter = Platter(name, world.loop, world.trace, world.draws(f"disk/{name}"), world.context)
         self.clock = HostClock(world.loop.time, EPOCH_MS)
         self.on_failure: Callable[[str, BaseException], None] | None = None
+        self.stops_on_callback_error = True  # False: a host of third-party clients, which may be careless
         self._life: Life | None = None
         self._ports: SimPorts | None = None
 
@@ -170,10 +173,11 @@ class SimHost:
 
     def task_failed(self, task: str, error: BaseException) -> None:
         """A supervised task died: the node stops, loudly."""
+        if self._life is None:
+            return  # it is down already: what a dead life still says does not count
         self.world.failures.append(Failure(self.world.loop.time(), self.name, task, error))
         self._note("task failed", f"{task}: {error!r}")
-        if self._life is not None:
-            self._end(silent=False)
+        self._end(silent=False)
         if self.on_failure is not None:
             self.on_failure(task, error)
 
@@ -218,6 +222,7 @@ class SimWorld:
         self.context = world_context()
         self.network = SimNetwork(self.loop, self.trace, self.draws("network"), self.context)
         self.loop.fabric = self.network
+        self.loop.on_callback_error = self._callback_failed
         self.clock = HostClock(self.loop.time, EPOCH_MS)
         self.hosts: dict[str, SimHost] = {}
         self.failures: list[Failure] = []
@@ -248,6 +253,12 @@ class SimWorld:
         self.network.add_host(name, address)
         self.hosts[name] = SimHost(self, name, address)
         return self.hosts[name]
+
+    def _callback_failed(self, life: Life, error: BaseException) -> None:
+        """A callback raised: on a node that is as bad as a task that died."""
+        host = self.hosts[life.host]
+        if host.stops_on_callback_error and not life.dead:
+            host.task_failed("callback", error)
 
     def next_life(self) -> int:
         self._lives += 1
