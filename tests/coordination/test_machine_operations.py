@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from loggos.base import limits
+from loggos.coordination.commands import encode_requests
 from loggos.coordination.tree import next_version
 from tests.coordination.kit import (
     Acl,
@@ -265,10 +266,18 @@ def test_bytes_after_a_request_are_ignored(driver: Driver, client: Client) -> No
 
 def test_a_set_data_never_reads_into_the_next_frame(driver: Driver, client: Client) -> None:
     client.made(create(b"/a"))
-    cut = struct.pack(">i2si", 2, b"/a", 4)  # data and version are missing; the next frame would serve
-    outcome = client.run((5, cut), set_data(b"/a", b"next"))
+    cut = struct.pack(">i2si", 2, b"/a", 4)  # data and version are missing; the next frame's length and xid would serve
+    frames = [frame(1, (5, cut)), frame(-1, set_data(b"/a", b"next"))]
+    outcome = driver.apply(encode_requests(client.session, 1, 2, frames))
     assert outcome.codes == [MARSHALLING, OK]
     assert driver.machine.tree.nodes[b"/a"].data == b"next" and driver.machine.tree.nodes[b"/a"].version == 1
+
+
+def test_a_negative_data_length_is_no_version(driver: Driver, client: Client) -> None:
+    client.made(create(b"/a"))
+    driver.machine.tree.nodes[b"/a"].version = -4
+    assert client.code((5, struct.pack(">i2sii", 2, b"/a", -4, -4))) == MARSHALLING
+    assert client.code((5, struct.pack(">iii", -4, -4, -4))) == MARSHALLING
 
 
 def test_a_listing_must_fit_a_frame(driver: Driver, client: Client) -> None:
@@ -315,8 +324,6 @@ def test_replies_come_only_when_asked_for_and_change_nothing() -> None:
 
 
 def test_a_frame_shorter_than_its_head_is_marshalling_and_the_next_goes_on(driver: Driver, client: Client) -> None:
-    from loggos.coordination.commands import encode_requests
-
     frames = [struct.pack(">iI", 4, 7) + b"", frame(2, create(b"/a")), struct.pack(">iii", 500, 3, 5)]
     outcome = driver.apply(encode_requests(client.session, 1, 1, frames))
     assert outcome.codes == [MARSHALLING, OK, MARSHALLING]

@@ -85,6 +85,7 @@ def test_repeats_are_skipped_and_take_no_index(driver: Driver, client: Client) -
     assert driver.machine.sessions[client.session].last_seen == seen
     overlap = driver.apply(encode_requests(client.session, 1, 2, frames[1:]))
     assert overlap.codes == [0] and overlap.first_sequence == 3
+    assert driver.machine.sessions[client.session].last_seen == driver.index
     assert overlap.replies is not None and [parse_reply(reply).xid for reply in overlap.replies] == [3]
     assert overlap.events[0].position == 0
     names = [path for path in driver.machine.tree.nodes if path.startswith(b"/s-")]
