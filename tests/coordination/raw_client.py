@@ -31,6 +31,7 @@ class MemoryTransport(asyncio.Transport):
         self.closing = False
         self.aborted = False
         self.writes = 0
+        self.holds_close = False  # the peer takes nothing: closing waits for it
         self._told = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -71,11 +72,15 @@ class MemoryTransport(asyncio.Transport):
     def close(self) -> None:
         if not self.closing:
             self.closing = True
+            if self.holds_close:
+                return
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     def abort(self) -> None:
         self.aborted = True
         self.unread = 0
+        if self.holds_close:
+            self.holds_close = self.closing = False
         self.close()
 
 

@@ -15,8 +15,10 @@ from loggos.base.limits import (
     CLIENT_WAITING_READS_MAX,
     CONNECT_DEADLINE_MS,
     JUTE_FRAME_BYTES_MAX,
+    REQUESTS_PER_COMMAND_MAX,
 )
 from loggos.coordination.acl import SUPER
+from loggos.coordination.commands import REQUESTS_HEADER
 from loggos.coordination.service import ServiceOptions
 from loggos.coordination.zookeeper import codec, requests
 from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, encode_buffer
@@ -323,6 +325,8 @@ async def test_a_deep_pipeline_stops_reading_until_half_is_answered() -> None:
     client.send(client.set(b"/none") * (CLIENT_PIPELINE_MAX + 1))
     await settle()
     assert client.transport.paused
+    counts = [REQUESTS_HEADER.unpack_from(command)[4] for _, command, _ in cell.entries[1:]]
+    assert sum(counts) == CLIENT_PIPELINE_MAX + 1 and max(counts) <= REQUESTS_PER_COMMAND_MAX
     while cell.logs[1].applied < len(cell.entries):
         cell.logs[1].step(1)
     assert not client.transport.paused and client.connection.outstanding == 0
@@ -394,6 +398,28 @@ async def test_half_a_frame_for_ever_and_silence_are_closed_at_the_deadline() ->
     assert not silent.closed and not half.closed
     cell.advance(2, step_s=0.5)
     assert silent.closed and half.closed and not served.closed
+
+
+@in_loop
+async def test_a_closed_connection_whose_client_takes_nothing_is_aborted_at_the_deadline() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    client.transport.holds_close = True
+    client.send(client.end())
+    await settle()
+    assert client.closed and len(cell.doors[1].connections) == 1
+    cell.advance(CONNECT_DEADLINE_MS / 1000 + 1, step_s=0.5)
+    await settle()
+    assert client.transport.aborted and not cell.doors[1].connections
+
+
+@in_loop
+async def test_a_connection_that_ended_well_is_forgotten_at_once() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.end())
+    cell.advance(CONNECT_DEADLINE_MS / 1000 + 1, step_s=0.5)
+    assert not client.transport.aborted and not cell.doors[1].connections
 
 
 @in_loop

@@ -17,7 +17,8 @@ Must not know: frames and opcodes (zookeeper/), how the log works.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Final, Protocol
 
@@ -40,11 +41,14 @@ from loggos.coordination.commands import (
     REQUESTS_HEADER,
     Attached,
     Outcome,
+    TreeEvent,
     encode_attach,
 )
 from loggos.coordination.liveness import Liveness
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.watches import WatchTable
+
+logger = logging.getLogger(__name__)
 
 FOUR_LETTER_WORDS: Final = ("ruok", "srvr", "stat", "mntr", "conf", "cons", "dump", "envi", "isro", "wchs", "wchc", "wchp")
 ZOOKEEPER_VERSION: Final = "3.8.4"  # whose protocol and texts are followed; monitoring reads it
@@ -186,7 +190,7 @@ class CoordinationService:
         self._gathering: list[Client] = []
         self._flush_scheduled = False
         self._stalled: dict[Client, None] = {}
-        self._dirty: list[Sender] = []
+        self._dirty: dict[Sender, None] = {}
         self._leaderless_since_s: float | None = clock.monotonic()
         self.tick_hooks: list[Callable[[float], None]] = []
         self._ticker: asyncio.Task[None] | None = None
@@ -257,6 +261,7 @@ class CoordinationService:
         if self.clients.get(client.session) is client:
             del self.clients[client.session]
         self._stalled.pop(client, None)
+        self._dirty.pop(client, None)
         self.watches.remove_watcher(client)
 
     def gathered(self, client: Client) -> None:
@@ -296,7 +301,7 @@ class CoordinationService:
 
     def dirty(self, client: Sender) -> None:
         """The client has output queued outside of its own read: sent at the end of the batch."""
-        self._dirty.append(client)
+        self._dirty[client] = None
 
     # --- the log's follower ----------------------------------------------------------------------------------------------
 
@@ -336,15 +341,17 @@ class CoordinationService:
         replies = outcome.replies
         for event in outcome.events:
             for watcher, kind, path in self.watches.fire(event.kind, event.path):
-                if watcher is client and replies is not None and self.event_position(event.position) > position:
-                    client.answered(replies, position, event.position)
-                    position = event.position
+                if watcher is client and replies is not None:
+                    before = self.replies_before(event)
+                    if before > position:
+                        client.answered(replies, position, before)
+                        position = before
                 watcher.notify(kind, path, event.index)
         return position
 
-    def event_position(self, position: int) -> int:
-        """How many replies of its run go before an event of operation `position`: those of the operations before it."""
-        return position
+    def replies_before(self, event: TreeEvent) -> int:
+        """How many replies of its run go before an event: those of the operations before the one that caused it."""
+        return event.position
 
     def _attached(self, answer: Attached) -> None:
         """A session has a new connection somewhere: here, or on another node."""
@@ -377,7 +384,7 @@ class CoordinationService:
 
     def batch_done(self, index: Index) -> None:
         self.index = index
-        dirty, self._dirty = self._dirty, []
+        dirty, self._dirty = self._dirty, {}
         for client in dirty:
             client.flush()
         if self._stalled:
@@ -385,9 +392,11 @@ class CoordinationService:
 
     def interrupted(self) -> None:
         self.counters.interruptions += 1
-        for client in [*self._attaching.values(), *self.clients.values()]:
-            if self.fate_unknown(client):
-                client.close("the outcome of its last requests is unknown")
+        unknown = [client for client in self._all_clients() if self.fate_unknown(client)]
+        if unknown:
+            logger.info("%d clients are disconnected: the outcome of their last requests is unknown", len(unknown))
+        for client in unknown:
+            client.close("the outcome of its last requests is unknown")
 
     def fate_unknown(self, client: Client) -> bool:
         """Rule 12: may a proposal of this client be applied, or lost, without us knowing which?"""
@@ -411,10 +420,13 @@ class CoordinationService:
     # --- for people ------------------------------------------------------------------------------------------------------
 
     def close_all(self, why: str) -> None:
-        for client in self._all_clients():
+        clients = self._all_clients()
+        if clients:
+            logger.info("%d clients are disconnected: %s", len(clients), why)
+        for client in clients:
             client.close(why)
 
-    def _all_clients(self) -> Iterable[Client]:
+    def _all_clients(self) -> list[Client]:
         return [*self._attaching.values(), *self.clients.values()]
 
     @property

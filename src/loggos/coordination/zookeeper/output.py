@@ -11,6 +11,7 @@ Must not know: requests, the log.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final, cast
 
 from loggos.base.ids import SessionId
@@ -19,6 +20,8 @@ from loggos.coordination.zookeeper.codec import encode_event
 
 if TYPE_CHECKING:
     from loggos.coordination.zookeeper.server import ZooKeeperDoor
+
+logger = logging.getLogger(__name__)
 
 # what has been agreed with the client
 HELLO: Final = 0  # nothing yet
@@ -176,6 +179,7 @@ class Output(asyncio.Protocol):
         self.state = CLOSED
         self.closed_why = why
         self.counters.connections_closed += 1
+        logger.debug("client %s:%d, session %#x: %s", self.address, self.port, self.session, why)
         self.out.clear()
         self.drop()
 

@@ -72,6 +72,7 @@ from loggos.coordination.zookeeper.codec import (
 
 BODY_AT: Final = 12  # of a request's body in its frame: after length, xid and opcode
 _STAT_BYTES: Final = STAT.size
+_NULL: Final = INT32.pack(-1)  # the data of a node that was given none
 NO_ZXID: Final = -1  # of events that catch a client up: not of one change
 
 
@@ -150,6 +151,8 @@ def get_data(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     if watch:
         _watch(client, path, DATA)
     data = node.data
+    if data is None:
+        return encode_reply(xid, client.service.index, 0, _NULL + encode_stat(node))
     size = len(data)
     head = REPLY_HEAD.pack(REPLY_HEAD_BYTES + 4 + size + _STAT_BYTES, xid, client.service.index, 0)
     return b"".join((head, INT32.pack(size), data, encode_stat(node)))
@@ -213,7 +216,7 @@ def _read_one(client: ReadingClient, opcode: int, path: bytes) -> bytes:
     node = _readable(client, path)
     head = MULTI_HEADER.pack(opcode, False, 0)
     if opcode == OP_GET_DATA:
-        return head + encode_buffer(node.data) + encode_stat(node)
+        return head + (_NULL if node.data is None else encode_buffer(node.data)) + encode_stat(node)
     return head + encode_strings(node.children or ())
 
 
