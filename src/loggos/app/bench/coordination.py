@@ -50,7 +50,8 @@ SCENARIOS: Final = (
 )
 # operation, clients, depth: what runs before anything is measured
 WARMING: Final = (("setData", 50, 1), ("setData", 12, 64), ("getData", 50, 1))
-LOAD_COLUMNS: Final = ("scenario", "system", "ops/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "CPU µs/op", "ratio", "goal")
+LATENCIES: Final = ("p50 ms", "p99 ms", "p99.9 ms", "max ms")
+LOAD_COLUMNS: Final = ("scenario", "system", "ops/s", "range", *LATENCIES, "CPU µs/op", "ratio", "goal")
 COLD_START_GOAL_S: Final = 1.0  # Loggos, on a quiet machine
 MEMORY_GOAL: Final = 3.0  # the peer's resident memory divided by Loggos's
 
@@ -114,7 +115,8 @@ def select(only: tuple[str, ...]) -> list[Scenario]:
 def measure_near(measured: list[Measured], scenarios: list[Scenario], options: Options, report: Report, home: Path) -> None:
     """All scenarios on the machine's own loopback, with one pair of clusters."""
     clusters = [item.cluster for item in measured]
-    report.facts |= probe.machine_facts(home, [])
+    report.facts |= probe.machine_facts(home)
+    report.notes += probe.warnings()
     with workspace.stopped_at_the_end(clusters):
         for item in measured:
             cold_starts(item, options)
@@ -258,13 +260,15 @@ def scenario_rows(scenario: Scenario, measured: list[Measured]) -> list[tuple[st
     rows: list[tuple[str, ...]] = []
     for item, rate in zip(measured, rates, strict=True):
         if rate is None:
-            rows.append((scenario.title, item.cluster.label, "not measured", *("" for _ in range(7))))
+            rows.append((scenario.title, item.cluster.label, "not measured", *("" for _ in range(8))))
             continue
         latencies = [f"{item.median(scenario.key, name):.2f}" for name in ("p50_ms", "p99_ms", "p999_ms")]
         worst = max(run["max_ms"] for run in item.runs[scenario.key])
         cpu = f"{item.median(scenario.key, 'cpu_us_per_op'):.1f}"
         verdicts = (ratio, verdict) if item is measured[0] else ("", "")
-        rows.append((scenario.title, item.cluster.label, f"{rate:,.0f}", *latencies, f"{worst:.1f}", cpu, *verdicts))
+        rates_seen = [run["ops_per_s"] for run in item.runs[scenario.key]]
+        spread = f"{min(rates_seen):,.0f}–{max(rates_seen):,.0f}"
+        rows.append((scenario.title, item.cluster.label, f"{rate:,.0f}", spread, *latencies, f"{worst:.1f}", cpu, *verdicts))
     return rows
 
 

@@ -131,7 +131,8 @@ def run(options: Options) -> Report:
         report.notes.append(f"not measured: {why}")
         return report
     with workspace.directory(systems) as home:
-        report.facts |= probe.machine_facts(home, [])
+        report.facts |= probe.machine_facts(home)
+        report.notes += probe.warnings()
         measured = [Measured(cluster) for cluster in workspace.make(systems, home, revive=options.fault == "kill")]
         for item in measured:
             try:

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from loggos.app.bench import histogram
 
 SYNCS: Final = 400
 SYNC_BYTES: Final = 4096
+BUSY_SHARE: Final = 0.25  # of the cores in use before the run; above it figures are doubtful
 
 
 def fdatasync_us(directory: Path, *, count: int = SYNCS, clock: Callable[[], float] = time.perf_counter) -> list[int]:
@@ -54,8 +55,16 @@ def first_line(*command: str) -> str:
     return ((done.stdout or done.stderr).splitlines() or [""])[0].strip()
 
 
-def machine_facts(directory: Path, labels: Iterable[str]) -> dict[str, str]:
-    """What to print above every table. `labels`: version lines of the systems compared."""
+def warnings() -> list[str]:
+    """What makes figures taken now doubtful."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= BUSY_SHARE * cores:
+        return []
+    return [f"the machine was busy before the run (load {load:.1f} on {cores} cores): the figures show what was left over"]
+
+
+def machine_facts(directory: Path) -> dict[str, str]:
+    """What to print above every table."""
     sync = histogram.summary(fdatasync_us(directory))
     load, memory = os.getloadavg(), psutil.virtual_memory().total / 2**30
     kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
@@ -63,5 +72,4 @@ def machine_facts(directory: Path, labels: Iterable[str]) -> dict[str, str]:
         "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB RAM, {kernel}",
         "file system": f"{file_system(directory)}; fdatasync of 4 KiB: p50 {sync['p50_ms']:.2f} ms, p99 {sync['p99_ms']:.2f} ms",
         "load average before": f"{load[0]:.2f} {load[1]:.2f} {load[2]:.2f}",
-        "systems": "; ".join(labels),
     }
