@@ -8,12 +8,14 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loggos.base.ids import NodeId
 from loggos.base.limits import (
     CLIENT_OUTPUT_BYTES_MAX,
     CLIENT_PIPELINE_BYTES_MAX,
     CLIENT_PIPELINE_MAX,
     CLIENT_WAITING_READS_MAX,
     CONNECT_DEADLINE_MS,
+    DESCENDANTS_COUNTED_MAX,
     JUTE_FRAME_BYTES_MAX,
     REQUESTS_PER_COMMAND_MAX,
 )
@@ -238,6 +240,65 @@ async def test_what_a_vanishing_client_asked_last_is_still_proposed() -> None:
     client.lose()
     await settle()
     assert not cell.logs[1].machine.sessions
+
+
+actions = st.lists(st.sampled_from(["set", "get", "sync", "ping", "step", "turn", "barrier"]), max_size=40)
+
+
+@given(actions, st.lists(st.integers(1, 60), min_size=1, max_size=10))
+def test_a_session_sees_its_own_order_whatever_the_timing(script: list[str], cuts: list[int]) -> None:
+    """Cut anyhow, applied and met at any time: replies come in order, and each get sees the sets before it."""
+
+    async def run() -> None:
+        cell = FakeCell(auto=False).start()
+        log = cell.logs[NodeId(1)]
+        log.hold_barriers = True
+        client = RawClient(cell)
+        client.send(client.hello())
+        log.step()
+        client.frames()
+        client.send(client.create(b"/v", b"0"))
+        await settle()
+        log.step()
+        client.frames()
+        expected: list[tuple[int, bytes | None]] = []
+        value, stream = b"0", b""
+        for number, action in enumerate(script):
+            if action == "set":
+                value = b"%d" % number
+                stream += client.set(b"/v", value)
+                expected.append((client.xid, None))
+            elif action == "get":
+                stream += client.get(b"/v")
+                expected.append((client.xid, value))
+            elif action == "sync":
+                stream += client.sync(b"/v")
+                expected.append((client.xid, None))
+            elif action == "ping":
+                stream += client.ping()
+                expected.append((codec.XID_PING, None))
+            else:
+                size = cuts[number % len(cuts)]
+                client.send(stream[:size])
+                stream = stream[size:]
+                if action == "step":
+                    log.step(1)
+                elif action == "turn":
+                    await settle()
+                else:
+                    log.release_barriers()
+        client.send(stream)
+        while client.connection.outstanding or log.barriers or log.applied < len(cell.entries):
+            await settle()
+            log.step(1)
+            log.release_barriers()
+        await settle()
+        replies = [reply for reply in client.received() if isinstance(reply, Reply)]
+        assert [reply.xid for reply in replies] == [xid for xid, _ in expected]
+        for reply, (_, seen) in zip(replies, expected, strict=True):
+            assert reply.error == 0 and (seen is None or Reader(reply.body).buffer() == seen)
+
+    asyncio.run(run())
 
 
 # --- the log in trouble -------------------------------------------------------------------------
@@ -604,6 +665,21 @@ async def test_multi_read_gives_each_its_result() -> None:
     assert (reader.int32(), reader.boolean(), reader.int32(), reader.strings()) == (codec.OP_GET_CHILDREN, False, 0, [b"b"])
     assert (reader.int32(), reader.boolean(), reader.int32(), reader.int32()) == (-1, False, codec.NO_NODE, codec.NO_NODE)
     assert reply.body[reader.at :] == codec.MULTI_END
+
+
+@in_loop
+async def test_what_would_take_too_long_or_grow_too_large_is_refused() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.create(b"/a", bytes(900_000)), client.create(b"/many"))
+    part = codec.MULTI_HEADER.pack(codec.OP_GET_DATA, False, -1) + encode_buffer(b"/a") + b"\0"
+    few, many = [client.request(codec.OP_MULTI_READ, part * count + codec.MULTI_END) for count in (2, 10_000)]
+    replies = [reply for reply in await client.do(few, many) if isinstance(reply, Reply)]
+    assert [reply.error for reply in replies] == [0, codec.MARSHALLING_ERROR]
+    for first in range(0, DESCENDANTS_COUNTED_MAX + 1, 2_000):
+        await client.do(*[client.create(b"/many/%d" % n) for n in range(first, first + 2_000)])
+    (reply,) = await client.do(client.request(codec.OP_GET_ALL_CHILDREN_NUMBER, encode_buffer(b"/many")))
+    assert isinstance(reply, Reply) and reply.error == codec.REQUEST_TIMEOUT
 
 
 @in_loop

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import uvloop
@@ -17,6 +19,7 @@ from kazoo.security import make_digest_acl
 
 from loggos.coordination.commands import ExpireItem, encode_expire
 from loggos.coordination.service import ServiceOptions
+from loggos.coordination.zookeeper.codec import OP_GET_DATA, encode_buffer, encode_request
 from tests.coordination.fake_log import FakeCell, LoopNetwork
 
 
@@ -265,3 +268,29 @@ def test_pipelined_writes_and_reads_keep_their_order(connect: Connect) -> None:
     for written, read, number in pending:
         assert written.get(timeout=10).version == number + 1
         assert read.get(timeout=10)[0] == str(number).encode()
+
+
+def test_a_slow_reader_holds_up_nobody_and_gets_everything_in_the_end(connect: Connect, server: Server) -> None:
+    client = connect(1)
+    client.create("/big", bytes(900_000))
+    count = 30
+    with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=10) as slow:
+        slow.sendall(struct.pack(">iiqiqi16sB", 45, 0, 0, 4000, 0, 16, bytes(16), 0))
+        reader = slow.makefile("rb")
+        assert len(read_frame(reader)) == 37
+        slow.sendall(b"".join([encode_request(n, OP_GET_DATA, encode_buffer(b"/big") + b"\0") for n in range(count)]))
+
+        def unread() -> int:
+            return max(c.transport.get_write_buffer_size() for c in server.cell.doors[1].connections)
+
+        eventually(lambda: server.call(unread) > 0)
+        assert client.exists("/big") is not None
+        assert server.call(unread) < 4_000_000
+        for number in range(count):
+            frame = read_frame(reader)
+            assert struct.unpack_from(">i", frame)[0] == number and len(frame) > 900_000
+
+
+def read_frame(reader: BinaryIO) -> bytes:
+    (size,) = struct.unpack(">i", reader.read(4))
+    return reader.read(size)

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from loggos.base.errors import ClientError, FrameError
 from loggos.base.ids import SessionId
-from loggos.base.limits import MULTI_OPERATIONS_MAX
+from loggos.base.limits import DESCENDANTS_COUNTED_MAX, MULTI_OPERATIONS_MAX, MULTI_READ_BYTES_MAX
 from loggos.coordination.acl import DIGEST, OPEN_ACL, Identities, permits
 from loggos.coordination.service import Client, CoordinationService
 from loggos.coordination.tree import Znode, encode_stat
@@ -61,6 +61,7 @@ from loggos.coordination.zookeeper.codec import (
     QUOTA_EXCEEDED,
     REPLY_HEAD,
     REPLY_HEAD_BYTES,
+    REQUEST_TIMEOUT,
     STAT,
     Acl,
     Reader,
@@ -197,6 +198,7 @@ def multi_read(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     """getData and getChildren, as one; each has its own result or error."""
     reader = Reader(frame, BODY_AT)
     results: list[bytes] = []
+    size = 0
     while True:
         opcode, done, _ = reader.int32(), reader.boolean(), reader.int32()
         if done:
@@ -209,6 +211,9 @@ def multi_read(client: ReadingClient, xid: int, frame: bytes) -> bytes:
             results.append(_read_one(client, opcode, path))
         except ReadError as error:
             results.append(MULTI_HEADER.pack(OP_ERROR, False, error.code) + INT32.pack(error.code))
+        size += len(results[-1])
+        if size > MULTI_READ_BYTES_MAX:
+            raise FrameError(f"a multi read of more than {MULTI_READ_BYTES_MAX} bytes")
     return encode_reply(xid, client.service.index, 0, b"".join(results) + MULTI_END)
 
 
@@ -231,7 +236,7 @@ def get_ephemerals(client: ReadingClient, xid: int, frame: bytes) -> bytes:
 
 
 def get_all_children_number(client: ReadingClient, xid: int, frame: bytes) -> bytes:
-    """All descendants of a node."""
+    """All descendants of a node. Beyond a bound the walk is refused: it would hold up everyone else. '/' is always known."""
     path = Reader(frame, BODY_AT).buffer()
     _readable(client, path)
     return encode_reply(xid, client.service.index, 0, INT32.pack(_count_below(client.service, path)))
@@ -248,6 +253,8 @@ def _count_below(service: CoordinationService, path: bytes) -> int:
         children = nodes[parent].children
         if children:
             count += len(children)
+            if count > DESCENDANTS_COUNTED_MAX:
+                raise ReadError(REQUEST_TIMEOUT)
             waiting.extend([parent + b"/" + name for name in children])
     return count
 
