@@ -27,15 +27,36 @@ class ServerAsCluster(Cluster):
     def addresses(self) -> tuple[wire.Address, ...]:
         return (self.server.address,)
 
+    def spawn(self) -> None:
+        """It runs already."""
+
+    def restart(self, node: int) -> None:
+        """It cannot be killed."""
+
     def root_pid(self, node: int) -> int | None:
         return None
 
+    def check_alive(self) -> None:
+        """It never ends."""
+
+    def terminate(self) -> list[int]:
+        return []
+
+    def peer_ports(self, node: int) -> tuple[int, ...]:
+        return ()
+
+    def fdatasync(self) -> dict[str, float] | None:
+        return None
+
+    def settings(self) -> str:
+        return "none"
+
 
 class FailingLater(FakeServer):
-    """Refuses the 50th write of a znode."""
+    """Refuses the second write of a znode."""
 
     def set_data(self, xid: int, path: bytes, value: bytes) -> bytes:
-        return self.frame(xid, -4, b"") if self.versions[path] == 50 else super().set_data(xid, path, value)
+        return self.frame(xid, -4, b"") if self.versions[path] == 1 else super().set_data(xid, path, value)
 
 
 def options() -> coordination.Options:

@@ -37,7 +37,7 @@ def test_undisturbed_writers_acknowledge_and_tell_no_gap() -> None:
     with FakeServer() as server:
         events = run(server, lambda: None)
     result = events[-1]
-    assert result["acknowledged"] > 10
+    assert result["acknowledged"] > 2
     assert result["acknowledged_writes_lost"] == result["writes_done_twice"] == result["reconnects"] == 0
     assert [event for event in events if event["event"] == "gap"] == []
     assert result["errors"] == {}
@@ -93,5 +93,5 @@ def test_an_expired_session_is_replaced_by_a_new_one() -> None:
     with Forgetting() as server:
         result = run(server, server.hang_up)[-1]
     assert result["sessions_expired"] == 2
-    assert result["acknowledged"] > 10
+    assert result["acknowledged"] > 2
     assert writers.SESSION_MS > 1000

@@ -18,6 +18,7 @@ import json
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
@@ -74,7 +75,7 @@ class Crowd:
         return finished
 
 
-class Client(asyncio.Protocol):
+class Client(asyncio.Protocol, ABC):
     """One client: sends as many requests as replies arrive. What a request and a reply look like is the subclass's."""
 
     layout: struct.Struct
@@ -91,13 +92,13 @@ class Client(asyncio.Protocol):
         """Make the znode this client works on, and all frames, before the clock starts."""
         session.ensure(self.path, self.value)
 
+    @abstractmethod
     def frames(self, count: int) -> bytes:
         """The next `count` requests."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verify(self, data: bytes) -> None:
         """Check whole replies; LoadError if one is not what was asked for."""
-        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -171,8 +172,9 @@ class RingClient(Client):
 
     operation: int
 
+    @abstractmethod
     def body(self) -> bytes:
-        raise NotImplementedError
+        """The body that every request repeats."""
 
     def prepare(self, session: wire.Session) -> None:
         super().prepare(session)

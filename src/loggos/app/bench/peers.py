@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
@@ -107,7 +108,7 @@ def signal_tree(pid: int, number: signal.Signals) -> None:
             pass
 
 
-class Cluster:
+class Cluster(ABC):
     """Three nodes, numbered from 1. Subclasses start them and know their processes; the rest is the same for both systems."""
 
     name = ""
@@ -119,36 +120,36 @@ class Cluster:
         self.log: IO[bytes] | None = None
 
     # --- what a subclass gives ---
+    @abstractmethod
     def spawn(self) -> None:
         """Start all nodes on empty directories; return at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def root_pid(self, node: int) -> int | None:
         """The process whose tree is this node; None while it is not running."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restart(self, node: int) -> None:
         """Bring a killed node back on its old data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def terminate(self) -> list[int]:
         """Ask everything to stop; gives the pids that must go."""
-        raise NotImplementedError
 
     def client_port(self, node: int) -> int:
         return self.base_port + PORTS_PER_NODE * (node - 1)
 
+    @abstractmethod
     def peer_ports(self, node: int) -> tuple[int, ...]:
         """The ports on which this node hears the other nodes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fdatasync(self) -> dict[str, float] | None:
         """What the leader says of its own journal syncs, in milliseconds; None if it does not tell."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settings(self) -> str:
         """The settings that matter, for the reader of the report."""
-        raise NotImplementedError
 
     # --- the same for both ---
     @property
@@ -176,6 +177,7 @@ class Cluster:
                 raise self.too_late(f"nodes {waiting} do not serve")
             time.sleep(BENCH_POLL_S)
 
+    @abstractmethod
     def check_alive(self) -> None:
         """ClusterError if what was started has ended by itself."""
 
