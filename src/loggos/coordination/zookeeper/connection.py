@@ -216,6 +216,8 @@ class Connection(Output):
         if self.state == ATTACHING:
             self._keep(data, size)
             self._block()
+        elif self.state == LIVE:  # a log that answers at once
+            self._scan(data[size:])
 
     def _connect(self, payload: bytes) -> None:
         request = read_connect(payload)
