@@ -141,5 +141,5 @@ class Registry:
         """A digest over the whole state of every machine, for snapshots and tests; takes time in proportion to the state."""
         digest = crc32c(struct.pack(">qq", self.slot, self.index))
         for machine_id, machine in self.machines.items():
-            digest = crc32c(struct.pack(">Bq", machine_id, machine.digest()), digest)
+            digest = crc32c(struct.pack(">BQ", machine_id, machine.digest() & 0xFFFFFFFFFFFFFFFF), digest)
         return digest

@@ -249,6 +249,14 @@ class SnapshotKeeper:
             receiving.queue.put_nowait(None)
 
     async def _receive(self, receiving: _Receiving) -> None:
+        try:
+            await self._receive_all(receiving)
+        except OutOfSpaceError as error:
+            self._replica.log("snapshot not stored", why=str(error))
+            if self._receiving is receiving:
+                self._drop_receiving()
+
+    async def _receive_all(self, receiving: _Receiving) -> None:
         writer = await self._store.begin(receiving.slot)
         stored = await self._store_chunks(receiving, writer)
         if not stored or self._stopped:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from loggos.base.ports import Spawner
 from loggos.check.history import Operation, Outcome, Reply, Request, StatView, WatchEvent
 from loggos.coordination.zookeeper import codec
 from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, encode_buffer, encode_request
@@ -22,7 +23,7 @@ from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, 
 OPEN: Final = encode_acl([Acl(codec.PERM_ALL, b"world", b"anyone")])
 EVENT_KINDS: Final = {1: "created", 2: "deleted", 3: "changed", 4: "children"}
 CONNECT_TIMEOUT_S: Final = 2.0
-CONNECT: Final = struct.Struct(">iiqiqi16s?")
+CONNECT: Final = struct.Struct(">iiqiqi16s?")  # frame length, protocol version, zxid seen, timeout, session, 16, password, read only
 
 
 class SessionEnded(Exception):
@@ -137,7 +138,16 @@ def _multi_codes(body: bytes, reader: Reader) -> tuple[int, ...]:
 class SimClient:
     """One process with one session at a time. `now` is the clock that orders the whole run."""
 
-    def __init__(self, process: int, servers: Sequence[tuple[str, int]], timeout_ms: int, history: History, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        process: int,
+        servers: Sequence[tuple[str, int]],
+        timeout_ms: int,
+        history: History,
+        now: Callable[[], float],
+        spawner: Spawner,
+    ) -> None:
+        self._spawn = spawner.spawn
         self.process, self.servers, self.timeout_ms = process, servers, timeout_ms
         self._history, self._now = history, now
         self.session, self._password = 0, bytes(16)
@@ -172,21 +182,25 @@ class SimClient:
             raise
         self._writer = writer
         self._connections += 1
-        self._reading = asyncio.get_running_loop().create_task(self._read(reader, writer))
+        self._reading = self._spawn(self._read(reader, writer), f"read-{self.process}")
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = CONNECT.pack(0, 0, self._seen_zxid, self.timeout_ms, self.session, 16, self._password, False)[4:]
-        writer.write(INT32.pack(len(body) + 4) + INT32.pack(0) + body)
+        length = CONNECT.size - INT32.size
+        writer.write(CONNECT.pack(length, 0, self._seen_zxid, self.timeout_ms, self.session, 16, self._password, False))
         (length,) = INT32.unpack(await reader.readexactly(4))
         reply = Reader(await reader.readexactly(length))
         reply.int32()
         timeout_ms, session, password = reply.int32(), reply.int64(), reply.buffer()
         if not timeout_ms:
-            self.session, self._password, self._xid, self._seen_zxid = 0, bytes(16), 0, 0
+            self.forget()
             raise SessionEnded
         self.session, self._password, self.timeout_ms = session, password, timeout_ms
         self._history.session_timeouts[session] = timeout_ms / 1000
         self.last_reply_at = self._now()
+
+    def forget(self) -> None:
+        """The session is over: the next connect begins a new one."""
+        self.session, self._password, self._xid, self._seen_zxid = 0, bytes(16), 0, 0
 
     def disconnect(self) -> None:
         """Drop the connection; what is unanswered becomes unknown."""

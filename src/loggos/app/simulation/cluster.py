@@ -1,6 +1,7 @@
 """A cell of simulated hosts: whole nodes from the composition root, started, stopped and judged by the scenario.
 
-A node that stops itself because of its disk, or because the majority differs from it, does what it should; any other error that ends a node is a violation.
+A node that stops itself because of its disk, or because the majority differs from it, does what it should; any other
+error that ends a node is a violation.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class SimCluster:
         self.nodes: dict[str, Node] = {}
         self.violations: list[Violation] = []
         self.stops: list[str] = []
-        self.log_lines: list[str] = []
+        self._starts: dict[str, int] = {}
+        self._suspects: dict[str, int] = {}  # hosts with silent damage, and in which life they got it
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -54,6 +56,7 @@ class SimCluster:
         )
 
     def start(self, host: SimHost) -> None:
+        self._starts[host.name] = self._starts.get(host.name, 0) + 1
         host.start(lambda ports: self._main(host, ports), "node")
 
     restart = start
@@ -90,7 +93,15 @@ class SimCluster:
             else:
                 self.violations.append(Violation("node-stopped", f"{failure.task}: {text}"))
 
+    def suspect(self, name: str) -> None:
+        """Its stored data may be silently damaged: only a restart, which reads it all, shows whether it is whole."""
+        self._suspects[name] = self._starts.get(name, 0)
+
     def is_whole(self, host: SimHost) -> bool:
+        """Has a damaged or wiped host got back all it should have? (The nemesis asks before it damages another.)"""
+        return self._suspects.get(host.name) != self._starts.get(host.name) and self.is_caught_up(host)
+
+    def is_caught_up(self, host: SimHost) -> bool:
         """Is it a voter in good standing that holds all that is chosen?"""
         node = self.nodes.get(host.name)
         replica = node.member.replica if node is not None and host.is_running else None
@@ -110,7 +121,7 @@ class SimCluster:
         if any(replica is None for replica in replicas):
             return False
         places = [(r.leader, r.registry.slot, r.registry.index) for r in replicas if r is not None]
-        return places[0][0] != 0 and all(place == places[0] for place in places) and all(self.is_whole(h) for h in self.hosts)
+        return places[0][0] != 0 and all(place == places[0] for place in places) and all(self.is_caught_up(h) for h in self.hosts)
 
     def compare_states(self) -> None:
         """After convergence: every node's whole state is the same."""

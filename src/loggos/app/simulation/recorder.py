@@ -44,7 +44,7 @@ def decode_request(opcode: int, reader: Reader) -> Request:
 
 
 def _decode_parts(reader: Reader) -> list[Request]:
-    parts = []
+    parts: list[Request] = []
     while True:
         opcode, done, _ = reader.int32(), reader.boolean(), reader.int32()
         if done:

@@ -1,0 +1,77 @@
+"""The nemesis of clusters: what is recoverable here, beyond what the simulator's own nemesis knows.
+
+Silent damage (a lost or misdirected write) is told from a torn tail only if later batches follow it in the journal. A
+crash right on it is a double fault, which GUARANTEES.md excludes; so a host with fresh silent damage is not crashed
+before it has written on. Likewise rot spares the last batch of a journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from loggos.app.simulation.cluster import SimCluster
+from loggos.sim.inodes import all_files
+from loggos.sim.nemesis import Args, Nemesis, Schedule, Step
+from loggos.sim.world import SimHost, SimWorld
+
+CRASHING: Final = ("crash", "power_cut", "power_cut_all", "wipe", "rot", "sync_error", "write_error")
+BATCHES_AFTER: Final = 3  # journal batches after silent damage that make it mid-log damage
+
+
+class CarefulNemesis(Nemesis):
+    """Keeps double faults out of the schedule."""
+
+    def __init__(self, world: SimWorld, voters: Sequence[str], schedule: Schedule, cluster: SimCluster) -> None:
+        super().__init__(world, voters, schedule, cluster)
+        self._cluster = cluster
+        self._silent: dict[str, int | None] = {}  # host → its journal's batches when the silent damage ended; None: it goes on
+
+    def perform(self, step: Step) -> None:
+        names = [step.args["host"]] if "host" in step.args else list(step.args.get("hosts", ()))
+        if step.action in CRASHING and any(self._is_fresh(name) for name in names):
+            self.skipped += 1
+            return
+        super().perform(step)
+
+    def _is_fresh(self, name: str) -> bool:
+        """A crash now could pass silent damage for a torn tail."""
+        if name not in self._silent:
+            return False
+        ended_at = self._silent[name]
+        if ended_at is None or self._batches(name) < ended_at + BATCHES_AFTER:
+            return True
+        del self._silent[name]
+        return False
+
+    def _batches(self, name: str) -> int:
+        node = self._cluster.nodes.get(name)
+        return node.member.replica.persister.batches if node is not None and node.member.replica is not None else 0
+
+    def _do_misdirect(self, args: Args) -> None:
+        self._begin_silent(args)
+        super()._do_misdirect(args)
+
+    def _do_lose_write(self, args: Args) -> None:
+        self._begin_silent(args)
+        super()._do_lose_write(args)
+
+    def _begin_silent(self, args: Args) -> None:
+        name = args["host"]
+        self._silent[name] = None
+        self._cluster.suspect(name)
+        self._later(args["for_s"], lambda: self._end_silent(name))
+
+    def _end_silent(self, name: str) -> None:
+        self._silent[name] = self._batches(name)
+
+    def rot(self, host: SimHost, sectors: int) -> str:
+        """Rot anywhere but in the two newest journal segments, where the last batch lies, and in the identity, which
+        is refused by name."""
+        files = all_files(host.platter.root)
+        spared = [path for path, _ in files if path.startswith("journal/")][-2:]
+        candidates = [(path, node) for path, node in files if path not in spared and not path.startswith("identity") and node.data]
+        if not candidates:
+            return ""
+        path, node = host.platter.draws.choice(candidates)
+        return host.platter.rot_at(path, host.platter.draws.randrange(len(node.data)), sectors)
