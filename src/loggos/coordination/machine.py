@@ -43,6 +43,7 @@ from loggos.coordination.zookeeper.codec import (
 _HEAD: Final = codec.REQUEST_HEAD.unpack_from
 _HEAD_BYTES: Final = codec.REQUEST_HEAD.size
 _INT32: Final = codec.INT32.unpack_from
+_TTL_FLAGS: Final = (5, 6)  # TTL, sequential TTL
 _REPLY_STAT_LENGTH: Final = REPLY_STAT.size - 4
 
 Arguments = tuple[Any, ...]
@@ -50,6 +51,14 @@ Arguments = tuple[Any, ...]
 
 def _read_create(reader: Reader) -> Arguments:
     return reader.buffer(), reader.buffer(), read_acl(reader), reader.int32()
+
+
+def _read_create_in_multi(reader: Reader) -> Arguments:
+    """As ZooKeeper has it: a create with a TTL flag but no TTL makes a multi unreadable."""
+    arguments = _read_create(reader)
+    if arguments[-1] in _TTL_FLAGS:
+        raise FrameError(f"a create with flags {arguments[-1]} and no TTL")
+    return arguments
 
 
 def _read_path_version(reader: Reader) -> Arguments:
@@ -89,8 +98,8 @@ _DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
 }
 # what a multi may hold; the last two are read so that they can be refused one by one
 _MULTI_DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
-    codec.OP_CREATE: _read_create,
-    codec.OP_CREATE2: _read_create,
+    codec.OP_CREATE: _read_create_in_multi,
+    codec.OP_CREATE2: _read_create_in_multi,
     codec.OP_DELETE: _read_path_version,
     codec.OP_SET_DATA: _read_set_data,
     codec.OP_CHECK: _read_path_version,
@@ -305,7 +314,8 @@ class CoordinationMachine:
             decode = _MULTI_DECODERS.get(opcode)
             if decode is None:
                 raise FrameError(f"operation {opcode} cannot be part of a multi")
-            parts.append((opcode, decode(reader)))
+            # as ZooKeeper has it, a create2 that is part of a multi is answered as a create
+            parts.append((codec.OP_CREATE if opcode == codec.OP_CREATE2 else opcode, decode(reader)))
         return parts
 
     def _run_multi(self, run: Run, parts: list[tuple[int, Arguments]]) -> tuple[int, list[bytes]]:
