@@ -142,7 +142,8 @@ def test_closed_and_forked_connections_say_so(connect: Connect, path: str) -> No
             cluster.lock(path).acquire(timeout=1)
         except ConnectError:
             os._exit(7)
-        os._exit(1)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     cluster.close()
     cluster.close()

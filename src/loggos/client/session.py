@@ -102,16 +102,17 @@ class Session:
             ) from error
 
     def close(self) -> None:
-        """End the session: the server removes its ephemeral nodes at once."""
+        """End the session: the server removes its ephemeral nodes at once. In a forked child: nothing, it is the parent's."""
+        if os.getpid() != self._process:
+            return
         with self.changed:
             if self.closed:
                 return
             self.closed, self.connected = True, False
             self.epoch += 1
             self.changed.notify_all()
-        if os.getpid() == self._process:
-            self.client.stop()
-            self.client.close()
+        self.client.stop()
+        self.client.close()
 
     def _on_state(self, state: str) -> None:
         with self.changed:
@@ -128,6 +129,7 @@ class Session:
 
     def wait_connected(self, deadline_s: float | None) -> bool:
         """Wait until connected. False when the deadline passed first; ConnectError when it never will be."""
+        self.check_usable()  # before the lock: after a fork it may be held by a thread that is not there
         with self.changed:
             while not self.connected:
                 self.check_usable()
