@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from types import ModuleType
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_every_seed_runs_equal_twice(seed: int) -> None:
     again, repeated = run(seed, chaos_s=10)
     assert first.digest() == again.digest()
     assert counts == repeated
+
+
+def test_an_adopted_package_sees_virtual_time_under_its_own_names() -> None:
+    package, other = ModuleType("adopted_for_test.part"), ModuleType("adopted_for_test_not")
+    for module in (package, other):
+        module.__dict__.update(now=time.time, pause=time.sleep)
+        sys.modules[module.__name__] = module
+    with SimWorld(1, adopt=["adopted_for_test"]) as world:
+        assert package.now() == world.clock.wall_ms() / 1000
+        assert other.now() != package.now()
+        package.pause(1.5)
+        assert world.simulated_s == 1.5
+    assert package.now is time.time and package.pause is time.sleep
+    del sys.modules[package.__name__], sys.modules[other.__name__]
 
 
 def test_recording_lines_changes_nothing() -> None:

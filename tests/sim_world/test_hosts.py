@@ -74,6 +74,36 @@ def test_a_crash_runs_nothing_more_not_even_finally(world: SimWorld) -> None:
     assert "finally" not in ran and "generator" not in ran
 
 
+def test_a_generator_that_outlives_its_host_is_not_finished_either(world: SimWorld) -> None:
+    host = world.host("one")
+    ran: list[str] = []
+    kept: list[AsyncIterator[int]] = []
+
+    async def generator() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            ran.append(world.current_host() or "nobody")
+
+    async def main(ports: World) -> None:
+        kept.append(generator())
+        await anext(kept[-1])
+
+    async def scenario() -> None:
+        await host.start(main)
+        kept.clear()
+        await asyncio.sleep(1)
+        assert ran == ["one"], "a living host's generator is finished in its own context"
+        await host.start(main)
+        host.crash()
+        kept.clear()
+        await asyncio.sleep(1)
+        assert ran == ["one"]
+
+    world.run(scenario())
+
+
 def test_a_restart_has_the_same_disk_and_another_life(world: SimWorld) -> None:
     host = world.host("one")
     found: list[bytes] = []
