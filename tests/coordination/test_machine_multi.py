@@ -132,7 +132,8 @@ def test_what_cannot_be_part_of_a_multi_makes_all_of_it_unreadable(driver: Drive
 @pytest.mark.parametrize("flags", [5, 6])
 def test_a_ttl_flag_without_a_ttl_makes_a_multi_unreadable(driver: Driver, client: Client, flags: int) -> None:
     assert client.code(multi(create(b"/b"), create(b"/x", flags=flags))) == -5
-    assert b"/b" not in driver.machine.tree.nodes
+    assert b"/b" not in driver.machine.tree.nodes and driver.events == [] and driver.machine.tree.undo is None
+    assert client.multi(check(b"/none"), create(b"/x", flags=flags)) == [(ERROR, -101), (ERROR, -2)], "where it gets that far"
 
 
 def test_a_multi_that_ends_too_early_is_marshalling(driver: Driver, client: Client) -> None:

@@ -53,14 +53,6 @@ def _read_create(reader: Reader) -> Arguments:
     return reader.buffer(), reader.buffer(), read_acl(reader), reader.int32()
 
 
-def _read_create_in_multi(reader: Reader) -> Arguments:
-    """As ZooKeeper has it: a create with a TTL flag but no TTL makes a multi unreadable."""
-    arguments = _read_create(reader)
-    if arguments[-1] in _TTL_FLAGS:
-        raise FrameError(f"a create with flags {arguments[-1]} and no TTL")
-    return arguments
-
-
 def _read_path_version(reader: Reader) -> Arguments:
     return reader.buffer(), reader.int32()
 
@@ -98,8 +90,8 @@ _DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
 }
 # what a multi may hold; the last two are read so that they can be refused one by one
 _MULTI_DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
-    codec.OP_CREATE: _read_create_in_multi,
-    codec.OP_CREATE2: _read_create_in_multi,
+    codec.OP_CREATE: _read_create,
+    codec.OP_CREATE2: _read_create,
     codec.OP_DELETE: _read_path_version,
     codec.OP_SET_DATA: _read_set_data,
     codec.OP_CHECK: _read_path_version,
@@ -296,11 +288,11 @@ class CoordinationMachine:
         """All or nothing, under one index. A failed one is answered without error in the head, but with one in each result."""
         try:
             parts = self._read_multi(Reader(command, at, end))
+            if len(parts) > MULTI_OPERATIONS_MAX:
+                return self._fail(run, xid, BAD_ARGUMENTS)
+            code, bodies = self._run_multi(run, parts)
         except FrameError:
             return self._fail(run, xid, MARSHALLING_ERROR)
-        if len(parts) > MULTI_OPERATIONS_MAX:
-            return self._fail(run, xid, BAD_ARGUMENTS)
-        code, bodies = self._run_multi(run, parts)
         if run.answer:
             run.replies.append(codec.encode_reply(xid, run.index, OK, b"".join(bodies) + codec.MULTI_END))
         return code
@@ -319,16 +311,18 @@ class CoordinationMachine:
         return parts
 
     def _run_multi(self, run: Run, parts: list[tuple[int, Arguments]]) -> tuple[int, list[bytes]]:
-        """The code of the part that failed (0: none did), and every part's result."""
+        """The code of the part that failed (0: none did), and every part's result. FrameError: nothing was changed."""
         events_before = len(run.events)
         bodies: list[bytes] = []
         self.tree.undo = []
         for position, (opcode, arguments) in enumerate(parts):
             try:
                 bodies.append(self._run_part(run, opcode, arguments))
-            except Refusal as refusal:
+            except (Refusal, FrameError) as refusal:
                 self.tree.roll_back()
                 del run.events[events_before:]
+                if not isinstance(refusal, Refusal):
+                    raise
                 after = len(parts) - position - 1
                 codes = [OK] * position + [refusal.code] + [RUNTIME_INCONSISTENCY] * after
                 header = codec.MULTI_HEADER.pack
@@ -340,6 +334,8 @@ class CoordinationMachine:
         execute = self._executors.get(opcode)
         if execute is None:
             raise Refusal(UNIMPLEMENTED)
+        if opcode == codec.OP_CREATE and arguments[-1] in _TTL_FLAGS:  # as ZooKeeper has it, if it gets that far
+            raise FrameError("a create with a TTL flag but no TTL, as part of a multi")
         body = execute(run, *arguments)
         if opcode == codec.OP_CHECK:
             body = b""
