@@ -10,21 +10,13 @@ from hypothesis import strategies as st
 
 from loggos.base.ids import NodeId
 from loggos.base.limits import (
-    CLIENT_OUTPUT_BYTES_MAX,
-    CLIENT_PIPELINE_BYTES_MAX,
-    CLIENT_PIPELINE_MAX,
-    CLIENT_WAITING_READS_MAX,
-    CONNECT_DEADLINE_MS,
     DESCENDANTS_COUNTED_MAX,
-    JUTE_FRAME_BYTES_MAX,
-    REQUESTS_PER_COMMAND_MAX,
 )
 from loggos.coordination.acl import SUPER
-from loggos.coordination.commands import REQUESTS_HEADER
 from loggos.coordination.service import ServiceOptions
 from loggos.coordination.zookeeper import codec, requests
 from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, encode_buffer
-from tests.coordination.fake_log import FakeCell
+from tests.coordination.fake_log import FakeCell, FakeLog
 from tests.coordination.raw_client import Event, RawClient, Reply, in_loop, settle
 
 # --- connecting -------------------------------------------------------------------------
@@ -245,57 +237,72 @@ async def test_what_a_vanishing_client_asked_last_is_still_proposed() -> None:
 actions = st.lists(st.sampled_from(["set", "get", "sync", "ping", "step", "turn", "barrier"]), max_size=40)
 
 
+class Timing:
+    """One client whose requests arrive in pieces, are applied and met at any time. `expected`: (xid, what a get must see)."""
+
+    def __init__(self, client: RawClient, log: FakeLog) -> None:
+        self.client, self.log = client, log
+        self.expected: list[tuple[int, bytes | None]] = []
+        self.value, self.stream = b"0", b""
+
+    def request(self, action: str, number: int) -> None:
+        client, seen = self.client, None
+        if action == "set":
+            self.value = b"%d" % number
+            self.stream += client.set(b"/v", self.value)
+        elif action == "get":
+            self.stream += client.get(b"/v")
+            seen = self.value
+        elif action == "sync":
+            self.stream += client.sync(b"/v")
+        else:
+            self.stream += client.ping()
+        self.expected.append((codec.XID_PING if action == "ping" else client.xid, seen))
+
+    async def happen(self, action: str, size: int) -> None:
+        self.client.send(self.stream[:size])
+        self.stream = self.stream[size:]
+        if action == "step":
+            self.log.step(1)
+        elif action == "turn":
+            await settle()
+        else:
+            self.log.release_barriers()
+
+    async def finish(self) -> None:
+        self.client.send(self.stream)
+        while self.client.connection.outstanding or self.log.barriers or self.log.applied < len(self.log.cell.entries):
+            await settle()
+            self.log.step(1)
+            self.log.release_barriers()
+        await settle()
+
+
 @given(actions, st.lists(st.integers(1, 60), min_size=1, max_size=10))
 def test_a_session_sees_its_own_order_whatever_the_timing(script: list[str], cuts: list[int]) -> None:
-    """Cut anyhow, applied and met at any time: replies come in order, and each get sees the sets before it."""
+    """Replies come in order, and each get sees the sets before it and none after it."""
 
     async def run() -> None:
         cell = FakeCell(auto=False).start()
         log = cell.logs[NodeId(1)]
-        log.hold_barriers = True
         client = RawClient(cell)
         client.send(client.hello())
         log.step()
-        client.frames()
         client.send(client.create(b"/v", b"0"))
         await settle()
         log.step()
         client.frames()
-        expected: list[tuple[int, bytes | None]] = []
-        value, stream = b"0", b""
+        log.hold_barriers = True
+        timing = Timing(client, log)
         for number, action in enumerate(script):
-            if action == "set":
-                value = b"%d" % number
-                stream += client.set(b"/v", value)
-                expected.append((client.xid, None))
-            elif action == "get":
-                stream += client.get(b"/v")
-                expected.append((client.xid, value))
-            elif action == "sync":
-                stream += client.sync(b"/v")
-                expected.append((client.xid, None))
-            elif action == "ping":
-                stream += client.ping()
-                expected.append((codec.XID_PING, None))
+            if action in ("step", "turn", "barrier"):
+                await timing.happen(action, cuts[number % len(cuts)])
             else:
-                size = cuts[number % len(cuts)]
-                client.send(stream[:size])
-                stream = stream[size:]
-                if action == "step":
-                    log.step(1)
-                elif action == "turn":
-                    await settle()
-                else:
-                    log.release_barriers()
-        client.send(stream)
-        while client.connection.outstanding or log.barriers or log.applied < len(cell.entries):
-            await settle()
-            log.step(1)
-            log.release_barriers()
-        await settle()
+                timing.request(action, number)
+        await timing.finish()
         replies = [reply for reply in client.received() if isinstance(reply, Reply)]
-        assert [reply.xid for reply in replies] == [xid for xid, _ in expected]
-        for reply, (_, seen) in zip(replies, expected, strict=True):
+        assert [reply.xid for reply in replies] == [xid for xid, _ in timing.expected]
+        for reply, (_, seen) in zip(replies, timing.expected, strict=True):
             assert reply.error == 0 and (seen is None or Reader(reply.body).buffer() == seen)
 
     asyncio.run(run())
@@ -372,208 +379,6 @@ async def test_a_snapshot_installed_under_us_disconnects_all() -> None:
     client = await RawClient(cell).connect()
     cell.services[1].restored()
     assert client.closed
-
-
-# --- bounds -------------------------------------------------------------------------
-
-
-@in_loop
-async def test_a_deep_pipeline_stops_reading_until_half_is_answered() -> None:
-    cell = FakeCell(auto=False).start()
-    client = RawClient(cell)
-    client.send(client.hello())
-    cell.logs[1].step()
-    client.send(client.set(b"/none") * (CLIENT_PIPELINE_MAX + 1))
-    await settle()
-    assert client.transport.paused
-    counts = [REQUESTS_HEADER.unpack_from(command)[4] for _, command, _ in cell.entries[1:]]
-    assert sum(counts) == CLIENT_PIPELINE_MAX + 1 and max(counts) <= REQUESTS_PER_COMMAND_MAX
-    while cell.logs[1].applied < len(cell.entries):
-        cell.logs[1].step(1)
-    assert not client.transport.paused and client.connection.outstanding == 0
-
-
-@in_loop
-async def test_many_large_writes_stop_reading_by_their_bytes() -> None:
-    cell = FakeCell(auto=False).start()
-    client = RawClient(cell)
-    client.send(client.hello())
-    cell.logs[1].step()
-    frame = client.set(b"/none", bytes(900_000))
-    for _ in range(CLIENT_PIPELINE_BYTES_MAX // len(frame) + 2):
-        client.send(frame)
-        await settle()
-    assert client.transport.paused
-    assert all(len(command) <= (1 << 20) + 4096 for _, command, _ in cell.entries)
-    cell.logs[1].step()
-    assert not client.transport.paused
-
-
-@in_loop
-async def test_reads_behind_a_write_are_bounded_in_number() -> None:
-    cell = FakeCell(auto=False).start()
-    client = RawClient(cell)
-    client.send(client.hello())
-    cell.logs[1].step()
-    client.frames()
-    count = CLIENT_WAITING_READS_MAX * 3
-    client.send(client.create(b"/a") + b"".join([client.exists(b"/a") for _ in range(count)]))
-    await settle()
-    assert client.connection.outstanding <= CLIENT_WAITING_READS_MAX + 1 and client.transport.paused
-    cell.logs[1].step()
-    await settle()
-    assert [reply.xid for reply in client.received()] == list(range(1, count + 2))
-    assert not client.transport.paused
-
-
-@in_loop
-async def test_a_client_that_does_not_read_is_paused_then_closed() -> None:
-    cell = FakeCell().start()
-    writer, deaf = await RawClient(cell).connect(), await RawClient(cell).connect()
-    await writer.do(writer.create(b"/big", bytes(900_000)))
-    deaf.transport.stuffed = True
-    deaf.send(deaf.get(b"/big") * 100)
-    assert deaf.transport.unread < 4_000_000, "it stops answering who does not read"
-    assert deaf.transport.paused and not deaf.closed
-    deaf.transport.drain()
-    assert not deaf.closed
-    deaf.transport.stuffed = True
-    await deaf.do(deaf.add_watch(b"/", 1))
-    path = b"/" + b"x" * 4000
-    writer.send(writer.create(path) + b"".join([writer.set(path) for _ in range(900)]))
-    deaf.transport.unread = CLIENT_OUTPUT_BYTES_MAX
-    deaf.connection.pause_writing()
-    await settle()
-    assert deaf.transport.aborted and not writer.closed
-    assert len([r for r in writer.received() if isinstance(r, Reply)]) == 901
-
-
-@in_loop
-async def test_half_a_frame_for_ever_and_silence_are_closed_at_the_deadline() -> None:
-    cell = FakeCell().start()
-    served = await RawClient(cell).connect()
-    silent, half = RawClient(cell), RawClient(cell)
-    half.send(half.hello()[:20])
-    cell.advance(CONNECT_DEADLINE_MS / 1000 - 1, step_s=0.5)
-    served.send(served.ping())
-    assert not silent.closed and not half.closed
-    cell.advance(2, step_s=0.5)
-    assert silent.closed and half.closed and not served.closed
-
-
-@in_loop
-async def test_a_closed_connection_whose_client_takes_nothing_is_aborted_at_the_deadline() -> None:
-    cell = FakeCell().start()
-    client = await RawClient(cell).connect()
-    client.transport.holds_close = True
-    client.send(client.end())
-    await settle()
-    assert client.closed and len(cell.doors[1].connections) == 1
-    cell.advance(CONNECT_DEADLINE_MS / 1000 + 1, step_s=0.5)
-    await settle()
-    assert client.transport.aborted and not cell.doors[1].connections
-
-
-@in_loop
-async def test_a_connection_that_ended_well_is_forgotten_at_once() -> None:
-    cell = FakeCell().start()
-    client = await RawClient(cell).connect()
-    await client.do(client.end())
-    cell.advance(CONNECT_DEADLINE_MS / 1000 + 1, step_s=0.5)
-    assert not client.transport.aborted and not cell.doors[1].connections
-
-
-@in_loop
-async def test_connection_limits_in_all_and_by_address() -> None:
-    cell = FakeCell(options=ServiceOptions(connections_max=3, connections_per_address_max=2)).start()
-    clients = [RawClient(cell, address=address) for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2")]
-    assert [client.closed for client in clients] == [False, False, True, True]
-    await settle()
-    clients[0].lose()
-    assert not RawClient(cell, address="10.0.0.1").closed
-
-
-# --- bad input -------------------------------------------------------------------------
-
-
-@in_loop
-async def test_impossible_lengths_close_the_connection_and_no_other() -> None:
-    cell = FakeCell().start()
-    fine = await RawClient(cell).connect()
-    for length in (-1, JUTE_FRAME_BYTES_MAX + 1, 7, -(2**31)):
-        for tail in (b"", bytes(20)):
-            client = await RawClient(cell).connect()
-            client.send(INT32.pack(length) + tail)
-            assert client.closed, length
-    for garbage in (b"GET / HTTP/1.1\r\n\r\n", bytes(4), b"\xff" * 64, INT32.pack(2_000)):
-        client = RawClient(cell)
-        client.send(garbage)
-        assert client.closed, garbage
-    assert not fine.closed
-
-
-@in_loop
-async def test_unknown_opcodes_reconfig_and_broken_bodies_have_their_codes() -> None:
-    cell = FakeCell().start()
-    client = await RawClient(cell).connect()
-    replies = await client.do(
-        client.request(9999),
-        client.request(codec.OP_RECONFIG),
-        client.request(codec.OP_GET_DATA),
-        client.request(codec.OP_GET_DATA, INT32.pack(1000) + b"/"),
-        client.request(codec.OP_GET_CHILDREN, INT32.pack(-1) + b"\0"),
-        client.request(codec.OP_MULTI_READ, b"\0"),
-        client.request(codec.OP_SET_WATCHES, bytes(8) + INT32.pack(2**31 - 1)),
-    )
-    broken = codec.MARSHALLING_ERROR
-    assert [r.error for r in replies if isinstance(r, Reply)] == [codec.UNIMPLEMENTED, codec.RECONFIG_DISABLED] + [broken] * 5
-    assert not client.closed
-
-
-@in_loop
-async def test_sasl_is_refused_and_closed() -> None:
-    cell = FakeCell().start()
-    client = await RawClient(cell).connect()
-    (reply,) = await client.do(client.request(codec.OP_SASL, encode_buffer(b"")))
-    assert isinstance(reply, Reply) and reply.error == codec.AUTH_FAILED and client.closed
-
-
-@given(st.lists(st.binary(max_size=200), max_size=20), st.booleans())
-def test_any_bytes_split_anyhow_close_or_wait(pieces: list[bytes], connected: bool) -> None:
-    async def run() -> None:
-        cell = FakeCell().start()
-        client = RawClient(cell)
-        if connected:
-            await client.connect()
-        for piece in pieces:
-            if client.closed:
-                break
-            client.send(piece)
-            await settle()
-        fine = await RawClient(cell).connect()
-        assert [r.error for r in await fine.do(fine.ping()) if isinstance(r, Reply)] == [0]
-
-    asyncio.run(run())
-
-
-@given(st.lists(st.tuples(st.sampled_from([*range(-12, 25), *range(99, 109)]), st.binary(max_size=60)), max_size=12), st.data())
-def test_any_bodies_of_any_opcodes_are_answered_one_by_one(parts: list[tuple[int, bytes]], data: st.DataObject) -> None:
-    async def run() -> None:
-        cell = FakeCell().start()
-        client = await RawClient(cell).connect()
-        stream = b"".join([client.request(opcode, body) for opcode, body in parts])
-        cut = data.draw(st.integers(0, len(stream)))
-        client.send(stream[:cut])
-        await settle()
-        if not client.closed:
-            client.send(stream[cut:])
-        await settle()
-        replies = [reply.xid for reply in client.received() if isinstance(reply, Reply) and reply.xid != codec.XID_PING]
-        if not client.closed:
-            pings = sum(opcode == codec.OP_PING for opcode, _ in parts)
-            assert len(replies) == len(parts) - pings and replies == sorted(replies)
-
-    asyncio.run(run())
 
 
 # --- authentication -------------------------------------------------------------------------
