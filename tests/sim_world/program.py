@@ -90,7 +90,7 @@ class Recovery:
         return True
 
 
-def run(seed: int, chaos_s: float = 20.0, record: bool = False) -> tuple[SimWorld, dict[str, int]]:
+def run(seed: int, chaos_s: float = 12.0, record: bool = False) -> tuple[SimWorld, dict[str, int]]:
     """One run; the world as it was left, and what was counted."""
     counts = {"operations": 0, "done": 0, "before": 0}
     with SimWorld(seed, record) as world:

@@ -39,10 +39,19 @@ def test_equal_in_this_process_in_fresh_ones_and_after_another_seed() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_seed_runs_equal_twice(seed: int) -> None:
-    first, counts = run(seed, chaos_s=10)
-    again, repeated = run(seed, chaos_s=10)
+    first, counts = run(seed, chaos_s=6)
+    again, repeated = run(seed, chaos_s=6)
     assert first.digest() == again.digest()
     assert counts == repeated
+
+
+def test_a_program_starts_itself_again_with_a_fixed_hash_seed() -> None:
+    code = "import os, sys; from loggos.sim.bootstrap import ensure_hash_seed as ensure; ensure()"
+    code += "; print(os.environ['PYTHONHASHSEED'], sys.argv)"
+    environment = {**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, "argument"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0 ['-c', 'argument']\n"
 
 
 def test_an_adopted_package_sees_virtual_time_under_its_own_names() -> None:

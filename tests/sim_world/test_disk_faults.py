@@ -270,7 +270,9 @@ def test_rot_changes_stored_sectors_and_nothing_else(world: SimWorld) -> None:
 
     async def program(ports: World) -> None:
         for name in ("a", "b"):
-            await (await ports.disk.open(name, create=True)).write_sync(0, [b"x" * 5000])
+            file = await ports.disk.open(name, create=True)
+            await file.write(0, [b"x" * 5000])
+            await file.sync()
         where = host.platter.rot("a")
         assert where.startswith("a:")
         data = await read(ports, "a")
@@ -281,6 +283,21 @@ def test_rot_changes_stored_sectors_and_nothing_else(world: SimWorld) -> None:
         assert host.platter.rot("absent") == ""
 
     run(world, host, program)
+
+
+def test_rot_spares_the_last_journal_writes() -> None:
+    for seed in range(20):
+        with SimWorld(seed) as world:
+            host = world.host("one")
+
+            async def program(ports: World, host: SimHost = host) -> None:
+                file = await ports.disk.open("a", create=True)
+                for number in range(100):
+                    await file.write_sync(number * 1000, [b"x" * 1000])
+                where = host.platter.rot()
+                assert where and int(where.split(":")[1]) <= 92_000 - 512
+
+            run(world, host, program)
 
 
 def test_a_hung_disk_answers_later_and_a_slow_one_slowly(world: SimWorld) -> None:

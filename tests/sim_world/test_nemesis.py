@@ -93,7 +93,7 @@ def test_damage_never_hits_more_than_a_minority_until_it_is_repaired(world: SimW
             assert list(nemesis.damaged) == ["one"], action
             nemesis.perform(Step(0, action, {**args, "host": "two"}))
             assert list(nemesis.damaged) == ["one"], action
-            await asyncio.sleep(3)
+            await asyncio.sleep(6)
         assert nemesis.skipped == len(DAMAGING)
         recovery.whole.append("one")
         assert nemesis.may_damage("two")
@@ -139,6 +139,33 @@ def test_every_action_does_something_and_ends(world: SimWorld, action: str) -> N
         assert sum(world.trace.faults.values()) == faults, "after healing there are no faults"
 
     world.run(scenario())
+
+
+@pytest.mark.parametrize("action", ["misdirect", "lose_write"])
+def test_a_host_with_a_lying_disk_is_spared_until_it_can_know(world: SimWorld, action: str) -> None:
+    recovery = Recovery()
+    recovery.whole += VOTERS
+    nemesis = Nemesis(world, VOTERS, Schedule(0, ()), recovery)
+    host = world.hosts["one"]
+
+    async def scenario() -> None:
+        await asyncio.sleep(1)
+        nemesis.perform(Step(0, action, {"host": "one", "for_s": 1.0}))
+        await asyncio.sleep(0.9)
+        nemesis.perform(Step(0, "power_cut", {"host": "one", "for_s": 1, "survival": "none"}))
+        nemesis.perform(Step(0, "power_cut_all", {"hosts": ["one"], "for_s": [1]}))
+        assert host.is_running and nemesis.skipped == 1
+        assert not nemesis.may_damage("two"), "it looks whole, and does not know yet"
+        host.platter.hang()
+        await asyncio.sleep(5)
+        assert host.is_running and "one" in nemesis.spared, "nothing was written behind the bad writes"
+        host.platter.unhang()
+        await asyncio.sleep(5)
+        assert recovery.restarted == ["one"] and not nemesis.spared
+        assert nemesis.may_damage("two")
+
+    world.run(scenario())
+    assert sum(world.trace.faults.get(kind, 0) for kind in ("lost write", "misdirected write")) > 0
 
 
 def test_a_host_that_stops_by_itself_is_started_again(world: SimWorld) -> None:

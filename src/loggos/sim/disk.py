@@ -28,6 +28,8 @@ from loggos.sim.trace import Draws, Trace
 JOURNAL_LANE: Final = 0
 OTHER_LANE: Final = 1
 Names = list[str]
+_RECENT_WRITES: Final = 8
+_ROT_TRIES: Final = 16
 SURVIVALS: Final = ("none", "all", "prefix", "each", "torn")
 
 
@@ -67,6 +69,8 @@ class Platter:
         self.host, self.loop, self.trace, self.draws, self.context = host, loop, trace, draws, context
         self.faults = DiskFaults()
         self.root = DirectoryNode()
+        self.writes_since_tampering = 0  # journal writes that went where they should since the last that did not
+        self._recent: deque[tuple[FileNode, int, int]] = deque(maxlen=_RECENT_WRITES)
         self._lanes: tuple[deque[_Operation], deque[_Operation]] = (deque(), deque())
         self._timers: list[asyncio.TimerHandle | None] = [None, None]
         self._due = [False, False]  # the head's time has come, but the disk hangs
@@ -151,12 +155,22 @@ class Platter:
         self.root = DirectoryNode()
 
     def rot(self, prefix: str = "", sectors: int = 1) -> str:
-        """Damage stored sectors of a file whose path starts with `prefix`: bits flip or the sector reads as zeros. Where."""
+        """Damage stored sectors of a file whose path starts with `prefix`: bits flip or the sector reads as zeros. Where; "" if
+        nowhere. The last journal writes are spared: damage there cannot be told from a torn tail (a double fault)."""
         files = [(path, node) for path, node in all_files(self.root) if path.startswith(prefix) and node.data]
-        if not files:
-            return ""
-        path, node = self.draws.choice(files)
-        return self.rot_at(path, self.draws.randrange(len(node.data)), sectors)
+        for _ in range(_ROT_TRIES if files else 0):
+            path, node = self.draws.choice(files)
+            offset = self.draws.randrange(len(node.data))
+            if not self._is_recent(node, offset - SECTOR_BYTES, offset + (sectors + 1) * SECTOR_BYTES):
+                return self.rot_at(path, offset, sectors)
+        return ""
+
+    def _is_recent(self, node: FileNode, start: int, end: int) -> bool:
+        return any(node is written and start < until and end > since for written, since, until in self._recent)
+
+    def journal_written(self, node: FileNode, offset: int, size: int) -> None:
+        self.writes_since_tampering += 1
+        self._recent.append((node, offset, offset + size))
 
     def rot_at(self, path: str, offset: int, sectors: int = 1) -> str:
         """Damage `sectors` of a file from the sector that holds `offset` on."""
@@ -235,6 +249,7 @@ class SimFile:
         return bytes(self._node.data[offset : offset + size_bytes])
 
     def _write_and_sync(self, offset: int, data: bytes) -> None:
+        self._platter.journal_written(self._node, offset, len(data))
         self._write(offset, data)
         self._sync()
 
@@ -249,11 +264,13 @@ class SimFile:
             platter.fault("EIO on write", self.path)
             self._fail()
         if platter.draws.chance(faults.lost):
+            platter.writes_since_tampering = 0
             platter.fault("lost write", f"{self.path} at {offset}")
             return
         if platter.draws.chance(faults.misdirected) and len(self._node.data) > SECTOR_BYTES:
             wrong = platter.draws.randrange(len(self._node.data) // SECTOR_BYTES) * SECTOR_BYTES + offset % SECTOR_BYTES
             data = data[: max(0, len(self._node.data) - wrong)]
+            platter.writes_since_tampering = 0
             platter.fault("misdirected write", f"{self.path} at {wrong} for {offset}")
             offset = wrong
         self._node.write(offset, data)

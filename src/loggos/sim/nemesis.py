@@ -1,11 +1,16 @@
 """The nemesis: a schedule of faults from a seed, and the hand that carries it out, in two phases: chaos, then heal everything.
 
 Rules:
-- A schedule is data: (time, action, arguments), everything drawn beforehand, each step with its own end. So a step can be dropped
-  without changing the others, and a failing schedule shrinks (`shrink`).
-- Only what is recoverable: storage is never damaged or wiped on more than a minority of voters before the earlier ones are whole
-  again (`Recovery.is_whole`, which the scenario answers). Crashes, power cuts, pauses and partitions may hit all of them.
-- A host that is down when its step comes is left alone. What a step did to a host is undone when its time is up, or by `heal`.
+- A schedule is data: (time, action, arguments), everything drawn beforehand, each step with its own end. So a step can be
+  dropped without changing the others, and a failing schedule shrinks (`shrink`).
+- Only what is recoverable: storage is never damaged or wiped on more than a minority of voters before the earlier ones are
+  whole again (`Recovery.is_whole`, which the scenario answers). Crashes, power cuts, pauses and partitions may hit all of
+  them.
+- A write that the disk loses or misdirects is recoverable only if the node goes on to write behind it: a missing last batch
+  cannot be told from one that never was. So such a host is spared all else until it has written more; then it is restarted,
+  and finds out.
+- A host that is down when its step comes is left alone. What a step did to a host is undone when its time is up, or by
+  `heal`.
 
 After the fault catalogue of FoundationDB's and TigerBeetle's simulators and of Jepsen.
 """
@@ -22,6 +27,8 @@ from loggos.sim.trace import Draws
 from loggos.sim.world import SimHost, SimWorld
 
 Args = dict[str, Any]
+_WRITE_ON_S: Final = 1.0
+_WRITES_BEHIND: Final = 10  # journal writes behind a bad one
 DAMAGING: Final = ("wipe", "rot", "misdirect", "lose_write")
 DEFAULT_WEIGHTS: Final[dict[str, float]] = {
     "crash": 3, "power_cut": 3, "power_cut_all": 0.5, "wipe": 0.5, "pause": 3, "stall": 3,
@@ -226,10 +233,12 @@ class Nemesis:
     ) -> None:
         self.world, self.voters, self.schedule, self.recovery = world, list(voters), schedule, recovery
         self.restart_after_s = restart_after_s
-        self.damaged: dict[str, None] = {}
+        self.damaged: dict[str, bool] = {}  # by host: has it been restarted since, so that it knows?
+        self.spared: dict[str, None] = {}  # hosts whose disk is being tampered with
         self.skipped = 0  # steps that were not recoverable, or whose host was down
         self._undoing: dict[int, tuple[Any, Callable[[], None]]] = {}
         self._next = 0
+        self._is_healed = False
         for name in self.voters:
             host = world.hosts[name]
             if host.on_failure is None:
@@ -247,21 +256,25 @@ class Nemesis:
     def perform(self, step: Step) -> None:
         """One step, now."""
         host = self.world.hosts.get(step.args.get("host", ""))
-        if (host is not None and not host.is_running) or (step.action in DAMAGING and not self.may_damage(step.args["host"])):
+        if host is not None and (not host.is_running or host.name in self.spared or not self._is_recoverable(step, host)):
             self.skipped += 1
             return
         self.world.trace.event(self.world.loop.time(), "nemesis", step.action, json.dumps(step.args))
         getattr(self, "_do_" + step.action)(step.args)
 
+    def _is_recoverable(self, step: Step, host: SimHost) -> bool:
+        return step.action not in DAMAGING or self.may_damage(host.name)
+
     def may_damage(self, name: str) -> bool:
         """Would the cell still be recoverable if this voter lost data now?"""
-        for other in list(self.damaged):
-            if self.world.hosts[other].is_running and self.recovery.is_whole(self.world.hosts[other]):
+        for other, knows in list(self.damaged.items()):
+            if knows and self.world.hosts[other].is_running and self.recovery.is_whole(self.world.hosts[other]):
                 del self.damaged[other]
         return len(dict.fromkeys([*self.damaged, name])) <= (len(self.voters) - 1) // 2
 
     def heal(self) -> None:
         """The end of all faults: links, clocks and disks work, paused hosts go on, hosts that are down are started."""
+        self._is_healed = True
         pending, self._undoing = self._undoing, {}
         for timer, undo in pending.values():
             timer.cancel()
@@ -292,6 +305,8 @@ class Nemesis:
 
     def _restart(self, host: SimHost) -> None:
         if not host.is_running:
+            if host.name in self.damaged:
+                self.damaged[host.name] = host.name not in self.spared
             self.recovery.restart(host)
 
     def _stopped_by_itself(self, host: SimHost) -> Callable[[str, BaseException], None]:
@@ -315,13 +330,13 @@ class Nemesis:
     def _do_power_cut_all(self, args: Args) -> None:
         for name, seconds in zip(args["hosts"], args["for_s"], strict=True):
             host = self.world.hosts[name]
-            if host.is_running:
+            if host.is_running and name not in self.spared:
                 host.power_cut()
                 self._later(seconds, lambda host=host: self._restart(host))  # type: ignore[misc]
 
     def _do_wipe(self, args: Args) -> None:
         host = self._host(args)
-        self.damaged[host.name] = None
+        self.damaged[host.name] = False
         host.crash()
         host.wipe()
         self._later(args["for_s"], lambda: self._restart(host))
@@ -349,7 +364,7 @@ class Nemesis:
         host = self._host(args)
         host.crash()
         if self.rot(host, args["sectors"]):
-            self.damaged[host.name] = None
+            self.damaged[host.name] = False
         self._later(self.restart_after_s, lambda: self._restart(host))
 
     def rot(self, host: SimHost, sectors: int) -> str:
@@ -363,12 +378,27 @@ class Nemesis:
         self._later(args["for_s"], lambda: setattr(faults, name, calm))
 
     def _do_misdirect(self, args: Args) -> None:
-        self.damaged[args["host"]] = None
-        self._set_fault(args, "misdirected", 0.2)
+        self._tamper(args, "misdirected")
 
     def _do_lose_write(self, args: Args) -> None:
-        self.damaged[args["host"]] = None
-        self._set_fault(args, "lost", 0.2)
+        self._tamper(args, "lost")
+
+    def _tamper(self, args: Args, fault: str) -> None:
+        host = self._host(args)
+        self.damaged[host.name] = False
+        self.spared[host.name] = None
+        self._set_fault(args, fault, 0.3)
+        self._later(args["for_s"] + _WRITE_ON_S, lambda: self._end_tampering(host))
+
+    def _end_tampering(self, host: SimHost) -> None:
+        """Restart it once it has written enough behind the bad writes; at the end of the chaos, leave it alone."""
+        if not self._is_healed and host.is_running and host.platter.writes_since_tampering < _WRITES_BEHIND:
+            self._later(_WRITE_ON_S, lambda: self._end_tampering(host))
+            return
+        del self.spared[host.name]
+        if not self._is_healed and host.is_running:
+            host.crash()
+            self._later(self.restart_after_s, lambda: self._restart(host))
 
     def _do_sync_error(self, args: Args) -> None:
         self._set_fault(args, "sync_error", 0.5)
