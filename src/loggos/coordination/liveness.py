@@ -80,6 +80,18 @@ class Leases:
         else:
             sessions[session] = None
 
+    def grant_all(self, sessions: Mapping[SessionId, SessionView], now_ms: int) -> None:
+        """A full lease for each of these, and for no other."""
+        buckets: dict[int, dict[SessionId, None]] = {}
+        bucket_of: dict[SessionId, int] = {}
+        for session, state in sessions.items():
+            bucket = bucket_of[session] = (now_ms + state.timeout_ms) // self._bucket_ms + 1
+            members = buckets.get(bucket)
+            if members is None:
+                members = buckets[bucket] = {}
+            members[session] = None
+        self._buckets, self._bucket_of = buckets, bucket_of
+
     def drop(self, session: SessionId) -> None:
         bucket = self._bucket_of.pop(session, None)
         if bucket is not None:
@@ -152,9 +164,7 @@ class Liveness:
 
     def fresh_leases(self) -> None:
         """On becoming leader: what was heard of before is not known here (rule 13)."""
-        now_ms = self.now_ms()
-        for session, state in self._machine.sessions.items():
-            self.leases.grant(session, state.timeout_ms, now_ms)
+        self.leases.grant_all(self._machine.sessions, self.now_ms())
 
     # --- the tick --------------------------------------------------------------------------------------------------------
 
