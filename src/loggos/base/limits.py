@@ -103,3 +103,10 @@ CONSOLE_DEADLINE_MS: Final = 10_000  # from connecting to the end of the answer
 UP_START_TIMEOUT_MS: Final = 60_000  # a local cluster that does not serve by then is given up
 UP_STOP_TIMEOUT_MS: Final = 10_000  # a node that does not stop by then is killed
 STATUS_TIMEOUT_MS: Final = 3_000  # one node's answer to `loggos status`
+
+# --- tour ------------------------------------------------------------------------------------------------------------------
+TOUR_WAIT_S: Final = 60.0  # anything the tour waits for; far above what a loaded machine needs, so that only a real failure ends it
+TOUR_POLL_S: Final = 0.03  # how often it looks: small against a fail-over, cheap on 2 cores
+TOUR_STATUS_TIMEOUT_S: Final = 0.3  # one look at a console: a paused node does not answer, and workers' pipes hold more than this
+TOUR_STOP_DEADLINE_S: Final = 5.0  # after asking a process to end, before SIGKILL
+TOUR_RETRY_S: Final = 0.02  # a worker's first delay after a broken connection; the delays grow to ten times this

@@ -1,0 +1,108 @@
+"""`loggos tour`: the chapters, one after another, and their exit code.
+
+0: every proof holds. 1: a proof failed, or something did not happen in time; the data directory is kept and named. 130: interrupted.
+Whatever happens, every process that was started has ended when this returns.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from loggos.app.bench import probe
+from loggos.app.tour import figures
+from loggos.app.tour.lock_chapter import LockChapter, Options
+from loggos.app.tour.proofs import Proof, prove
+from loggos.app.tour.records import Story
+from loggos.app.tour.screen import Screen
+from loggos.base.errors import ConfigError, LoggosError
+
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def run(chapter: int | None = None, report: Path = Path("tour-report.html"), options: Options | None = None) -> int:
+    """Run one chapter, or all. `options`: another size than the real one, for tests."""
+    if chapter is not None and chapter not in CHAPTERS:
+        known = ", ".join(f"{number} ({title})" for number, (title, _) in CHAPTERS.items())
+        raise ConfigError(f"there is no chapter {chapter}: there is {known}")
+    check_report_path(report)
+    screen = Screen()
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        numbers = list(CHAPTERS) if chapter is None else [chapter]
+        codes = [CHAPTERS[number][1](number, screen, report, options or Options()) for number in numbers]
+        return max(codes)
+    except KeyboardInterrupt:
+        screen.line("interrupted; every process of the tour has ended")
+        return EXIT_INTERRUPTED
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def check_report_path(report: Path) -> None:
+    """ConfigError before anything is started, if the report cannot be written."""
+    if report.is_dir():
+        raise ConfigError(f"--report {report} is a directory: name a file in it")
+    if not report.resolve().parent.is_dir():
+        raise ConfigError(f"--report {report}: there is no directory {report.resolve().parent}: make it, or name another")
+
+
+def lock_chapter(number: int, screen: Screen, report: Path, options: Options) -> int:
+    title = CHAPTERS[number][0]
+    screen.title(f"Chapter {number}: {title}")
+    directory = Path(tempfile.mkdtemp(prefix="loggos-tour-"))
+    code = EXIT_FAILED
+    try:
+        facts = probe.machine_facts(directory)
+        screen.line(f"  {options.workers} workers, {options.total:,} increments; {facts['machine']}", "dim")
+        story = LockChapter(directory, options, screen).run()
+        proofs = prove(story)
+        show(screen, story, proofs)
+        code = EXIT_OK if all(proof.holds for proof in proofs) else EXIT_FAILED
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+        raise
+    except LoggosError as error:
+        screen.event(f"the tour cannot go on: {error}", "red")
+    finally:
+        if code == EXIT_FAILED:
+            screen.line(f"  what was left is kept in {directory}", "red")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    return code
+
+
+def show(screen: Screen, story: Story, proofs: list[Proof]) -> None:
+    """Figures, then one line per proof."""
+    waits = figures.spread(figures.waits(story))
+    gaps = figures.failover_gaps(story)
+    fails = figures.spread([gap.seconds for gap in gaps])
+    screen.line()
+    screen.line(f"  {figures.throughput(story):,.0f} increments per second, all faults included")
+    ms = lambda seconds: f"{1000 * seconds:,.0f} ms"  # noqa: E731
+    rows = [
+        ("wait for the lock", ms(waits.p50), ms(waits.p99), ms(waits.max), f"{waits.count:,}"),
+        ("fail-over gap", ms(fails.p50), ms(fails.p99), ms(fails.max), f"{fails.count:,}"),
+    ]
+    screen.table(("", "p50", "p99", "max", "count"), rows)
+    for gap in figures.gaps(story):
+        screen.line(f"  {gap.fault.kind} of {gap.fault.target}: longest gap between increments {ms(gap.seconds)}")
+    screen.line()
+    for proof in proofs:
+        screen.verdict(proof.holds, proof.title, proof.evidence)
+        if not proof.holds:
+            screen.line(f"      look at {proof.look_at}")
+
+
+CHAPTERS: Final[dict[int, tuple[str, Callable[[int, Screen, Path, Options], int]]]] = {
+    1: ("a lock that survives", lock_chapter),
+}
