@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from loggos.base.ids import SessionId
 from loggos.base.limits import HEARTBEAT_MS, SESSION_BUCKET_MS
-from loggos.coordination.liveness import Leases
+from loggos.coordination.liveness import Leases, Liveness
 from tests.coordination.fake_log import FakeCell
 from tests.coordination.raw_client import RawClient, in_loop, settle
 
@@ -165,6 +165,23 @@ async def test_a_session_that_acted_after_the_expiry_was_proposed_lives() -> Non
     assert len(cell.entries) == 3
     cell.logs[1].step()
     assert session in cell.logs[1].machine.sessions and not client.closed
+
+
+@in_loop
+async def test_a_command_applied_before_the_expiry_is_proposed_is_a_sign_of_life() -> None:
+    """Found by simulation: a write was applied, its touch had not been relayed yet, and the lease had just run out."""
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect(timeout_ms=4_000)
+    deaf = Liveness(cell.logs[1], cell.logs[1].machine)  # a leader that no touch has reached
+    deaf.leader_changed(True)
+    cell.advance(3.9)
+    await client.do(client.create(b"/a"))
+    cell.advance(0.4)
+    deaf.tick(0)
+    assert deaf.expiries_proposed == 0
+    cell.clock.now_s += 4.5
+    deaf.tick(0)
+    assert deaf.expiries_proposed == 1
 
 
 @in_loop

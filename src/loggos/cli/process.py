@@ -64,7 +64,7 @@ class NodeProcess:
         starting = self._world.spawner.spawn(self._start(node, console), "start")
         await self._stop.wait()
         if self.exit_code != EXIT_OK:
-            return self.exit_code  # untrustworthy: no graceful steps
+            return self.exit_code
         starting.cancel()
         console.close()
         await node.stop()
@@ -96,8 +96,7 @@ class NodeProcess:
     def fatal(self, error: BaseException) -> None:
         self.log("fatal", error=f"{type(error).__name__}: {error}")
         self.reporter.say({"error": str(error)})
-        self.exit_code = EXIT_FAILED
-        self._stop.set()
+        os._exit(EXIT_FAILED)  # at once, whatever hangs: what was acknowledged is durable
 
 
 def pages_of(node: Node) -> dict[str, Page]:

@@ -132,6 +132,7 @@ class Liveness:
         self._stalled_ms = 0
         self._last_tick_ms: int | None = None
         self.leases = Leases()
+        self._seen: dict[SessionId, Index] = {}  # each session's last_seen when its lease was granted
         self.leading = False
         self.expiries_proposed = 0
         self.stalls = 0
@@ -151,9 +152,11 @@ class Liveness:
         """A full lease from now on, if the session still exists."""
         state = self._machine.sessions.get(session)
         if state is not None:
+            self._seen[session] = state.last_seen
             self.leases.grant(session, state.timeout_ms, self.now_ms())
 
     def ended(self, session: SessionId) -> None:
+        self._seen.pop(session, None)
         self.leases.drop(session)
 
     def leader_changed(self, is_self: bool) -> None:
@@ -164,7 +167,12 @@ class Liveness:
 
     def fresh_leases(self) -> None:
         """On becoming leader: what was heard of before is not known here (rule 13)."""
+        self._seen = {session: state.last_seen for session, state in self._machine.sessions.items()}
         self.leases.grant_all(self._machine.sessions, self.now_ms())
+
+    def has_acted(self, session: SessionId, state: SessionView) -> bool:
+        """Was a command of the session applied since its lease was granted? That is a sign of life, though no touch has come yet."""
+        return state.last_seen != self._seen.get(session)
 
     # --- the tick --------------------------------------------------------------------------------------------------------
 
@@ -216,7 +224,11 @@ class Liveness:
         items = []
         for session in due:
             state = self._machine.sessions.get(session)
-            if state is not None:
+            if state is None:
+                self._seen.pop(session, None)
+            elif self.has_acted(session, state):
+                self.renew(session)
+            else:
                 items.append(ExpireItem(session, state.last_seen))
                 self.leases.grant(session, EXPIRE_RETRY_MS, now_ms)
         for first in range(0, len(items), SESSIONS_EXPIRED_PER_COMMAND_MAX):
