@@ -18,7 +18,7 @@ from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.codec import decode_message, encode_message
 from loggos.consensus.core import Bounds
 from loggos.consensus.engine import Paxos
-from loggos.consensus.types import Entry, HardState, Kind, Member, Membership, Message, Outgoing, Ready, Restored, Role
+from loggos.consensus.types import Entry, HardState, Kind, Member, Membership, Message, Outgoing, Ready, Restored, Role, Status
 
 FIRST_LIFE = Incarnation(1)
 
@@ -97,12 +97,16 @@ class Node:
                 self.apply(entry)
             if ready.committed:
                 self.engine.applied(self.slot)
+            if ready.status is not None:
+                self.world.note(f"{self.node} is {show_status(ready.status)}")
             for context, slot in ready.reads:
+                self.world.note(f"{self.node} barrier {context} " + (f"at slot {slot}" if slot >= 0 else "refused"))
                 self.reads.append((context, slot))
                 self.world.check_read(context, slot)
             for peer in ready.send_snapshot:
+                self.world.note(f"{self.node} sends a snapshot to {peer}")
                 self.world.snapshots.append((self.node, peer, self.make_snapshot()))
-            if self.world.eager_disk:
+            if self.world.eager_disk and self.node not in self.world.held:
                 self.persist()
 
     def apply(self, entry: Entry) -> None:
@@ -110,6 +114,7 @@ class Node:
             raise BrokenRule(f"prefix: node {self.node} at slot {self.slot} is given slot {entry.slot}")
         self.slot = entry.slot
         self.committed.append(entry)
+        self.world.note(f"{self.node} applies {show_entry(entry)}")
         self.world.check_delivery(self.node, entry)
         if entry.kind is Kind.DATA:
             self.state.append(entry.payload)
@@ -120,6 +125,8 @@ class Node:
             count -= 1
             ready = self.unpersisted.popleft()
             self.disk.persist(ready)
+            if ready.hard_state is not None or ready.entries:
+                self.world.note(f"{self.node} wrote {show_write(ready)}")
             self.engine.persisted(ready.number)
             self.sent += ready.messages_after
             for to, message in ready.messages_after:
@@ -163,6 +170,8 @@ class World:
         self.bounds, self.bounds_random, self.eager_disk = bounds, bounds_random, eager_disk
         self._engine, self._engines = engine, engines or {}
         self.now = 1_000
+        self.note: Callable[[str], None] = lambda line: None
+        self.held: dict[NodeId, bool] = {}  # nodes whose disk does not answer
         self.network: list[Packet] = []
         self.snapshots: list[tuple[NodeId, NodeId, Snapshot]] = []
         self.cut: dict[tuple[int, int], bool] = {}  # one-way links that lose everything
@@ -216,6 +225,7 @@ class World:
     def post(self, sender: Node, to: NodeId, message: Message) -> None:
         copied = decode_message(encode_message(message))
         assert copied == message, (copied, message)
+        self.note(f"{sender.node} → {to} {show_message(message)}")
         self.network.append(Packet(sender.node, sender.disk.incarnation, to, copied))
 
     def deliver(self, packet: Packet) -> None:
@@ -324,3 +334,39 @@ class World:
 
 def roles(world: World) -> dict[int, Role]:
     return {int(node.node): node.engine.status().role for node in world.nodes.values()}
+
+
+# --- for people ----------------------------------------------------------------------------------------------------------
+
+
+def show_entry(entry: Entry) -> str:
+    payload = f" {entry.payload!r}" if entry.payload else ""
+    origin = "" if entry.origin == entry.ballot else f" from {show_ballot(entry.origin)}"
+    return f"{entry.slot}:{entry.kind.name} at {show_ballot(entry.ballot)}{origin}{payload}"
+
+
+def show_ballot(ballot: int) -> str:
+    """round.node"""
+    return f"{ballot >> 8}.{ballot & 255}"
+
+
+def show_message(message: Message) -> str:
+    fields = []
+    for name, value in message._asdict().items():
+        if name == "entries":
+            fields.append("[" + ", ".join(show_entry(entry) for entry in value) + "]")
+        elif name in ("ballot", "promised"):
+            fields.append(f"{name}={show_ballot(value)}")
+        else:
+            fields.append(f"{name}={value}")
+    return f"{type(message).__name__} {' '.join(fields)}"
+
+
+def show_write(ready: Ready) -> str:
+    parts = [] if ready.hard_state is None else [f"promised={show_ballot(ready.hard_state.promised)} chosen={ready.hard_state.chosen}"]
+    return ", ".join(parts + [show_entry(entry) for entry in ready.entries])
+
+
+def show_status(status: Status) -> str:
+    settled = " settled" if status.settled else ""
+    return f"{status.role.name.lower()}{settled}, leader {status.leader}, promised {show_ballot(status.ballot)}"

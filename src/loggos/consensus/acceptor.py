@@ -114,6 +114,7 @@ class Acceptor(Core):
             self.leader, self.leader_ballot = leader, ballot
             self.role = Role.FOLLOWER if self.may_vote() else Role.LEARNER
             self.patience_ms = self.bounds.election_timeout_ms + self.random(self.bounds.election_jitter_ms)
+            self.granted_until_ms = self.now  # the candidate has won, or is of no account any more
             self.new_leader_heard()
         # In memory only: no later message claims it before `save_promise` has it persisted.
         self.promised = ballot

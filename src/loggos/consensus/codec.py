@@ -70,6 +70,8 @@ _LAYOUT: Final[dict[int, tuple[Any, struct.Struct, int | None, bool]]] = {
     15: (Resign, struct.Struct(">q"), None, False),
 }
 _WIRE_KIND: Final[dict[type, int]] = {layout[0]: kind for kind, layout in _LAYOUT.items()}
+_PRE_VOTE_REPLY: Final = 2
+_GRANTED_AT: Final = 9  # where its boolean stands: only 0 and 1 are one
 _READ_GRANT: Final = 13  # the one message with a field that may be negative: slot -1
 
 
@@ -151,6 +153,8 @@ def decode_message(buffer: bytes | bytearray | memoryview) -> Message:
     values = fields.unpack_from(view, 1)
     if view[0] != _READ_GRANT and min(values) < 0:
         raise PeerError(f"a {make.__name__} with a negative field")
+    if view[0] == _PRE_VOTE_REPLY and view[_GRANTED_AT] > 1:
+        raise PeerError("a PreVoteReply that neither grants nor refuses")
     message: Message
     if position is None:
         message = make._make(values)

@@ -257,9 +257,12 @@ class Election(Learner):
             campaign.grants &= ~self.voter_bit.get(node, 0)
 
     def own_standing_changed(self) -> None:
-        self.abandon()
-        self.lose_leader()
-        self.role = Role.FOLLOWER if self.may_vote() else Role.LEARNER
+        if self.may_vote() and self.role is Role.LEARNER:
+            self.role = Role.FOLLOWER  # of the leader it follows already
+        elif not self.may_vote():
+            self.abandon()
+            self.lose_leader()
+            self.role = Role.LEARNER
         self.election_due_ms = self.now + self.patience_ms
 
     def own_ballot(self) -> Ballot:

@@ -121,6 +121,8 @@ class Paxos(Reads):
         to be durable: a crash may keep the hard state of a write and lose the entries beside it."""
         entries = tuple(self.unsaved)
         hard_state = None
+        if not self.persists and not entries:
+            self.durable_chosen = self.log.chosen  # no write with entries is under way
         if self.must_save_config():
             self.must_save = self.must_sync = True
         if entries or self.must_save:

@@ -1,0 +1,79 @@
+"""The checker finds nothing in the engine, and everything in engines with planted bugs.
+
+The exhaustive instance: 3 acceptors, 2 proposers with one ballot each, 1 slot, every message delivered at most once in any order or lost, and one crash, of any
+node at any point, that loses any suffix of the writes under way. Which node crashes splits it into three runs (43,744 states here, in all).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from loggos.consensus.engine import Paxos
+from loggos.consensus.types import Accept, Accepted, Fetch, Learn, Nack, Prepare, Promise
+from tests.consensus import planted
+from tests.consensus.explore.explorer import Explorer, Found, Instance
+
+
+@pytest.mark.parametrize(("crash_node", "states_least"), [(1, 12_000), (2, 15_000), (3, 13_000)])
+def test_the_small_instance_is_safe_in_every_interleaving(crash_node: int, states_least: int) -> None:
+    explorer = Explorer(Instance(crash_nodes=(crash_node,)))
+    states = explorer.run()
+    print(f"crash of node {crash_node}: {states} states, {explorer.transitions} transitions, depth {explorer.depth}")
+    assert states >= states_least, "the instance has become smaller than it was: what is no longer explored?"
+
+
+PLANTED = [
+    (planted.PromiseBeforeDisk, 3),
+    (planted.AcceptedBeforeDisk, 3),
+    (planted.PromiseNotSaved, 3),
+    (planted.ForgetsAccepted, 3),
+    (planted.AnyAccept, 3),
+    (planted.FillsOverAccepted, 3),
+    (planted.MinorityIsEnough, 3),
+    (planted.AloneWithOwnPromise, 3),
+    (planted.SelfVoteBeforeDisk, 1),
+]
+
+
+@pytest.mark.parametrize(("engine", "crash_node"), PLANTED)
+def test_it_finds_planted_bugs(engine: type[Paxos], crash_node: int) -> None:
+    with pytest.raises(Found, match="agreement|two values") as found:
+        Explorer(Instance(engine=engine, crash_nodes=(crash_node,))).run()
+    assert len(found.value.trace) <= 14, "the trace is a shortest one"
+
+
+def test_it_finds_that_the_lowest_ballot_wins() -> None:
+    """Needs three ballots: the third proposer must choose between two values."""
+    with pytest.raises(Found, match="agreement|two values"):
+        Explorer(Instance(engine=planted.LowestBallotWins, stands={1: 2, 2: 1}, crashes=0)).run()
+
+
+NEWS = (Prepare, Promise, Accept, Accepted, Nack, Fetch, Learn)
+
+
+def test_two_slots_with_a_batch_and_commit_news_to_a_depth() -> None:
+    """Deeper than the start of two terms: states counted up to depth 9."""
+    explorer = Explorer(Instance(slots=2, proposals=1, messages=NEWS, news=True, crashes=0, depth=9))
+    states = explorer.run()
+    print(f"two slots, depth {explorer.depth}: {states} states")
+    assert states >= 5_500
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_repeated_messages() -> None:
+    """The small instance with every message delivered up to twice."""
+    print(Explorer(Instance(crash_nodes=(3,), copies=2)).run(), "states")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_three_ballots() -> None:
+    print(Explorer(Instance(stands={1: 2, 2: 1}, crashes=0)).run(), "states")
+    print(Explorer(Instance(stands={1: 2, 2: 1}, crash_nodes=(3,), depth=16)).run(), "states")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_two_slots_and_a_crash_deeper() -> None:
+    print(Explorer(Instance(slots=2, proposals=1, messages=NEWS, news=True, crash_nodes=(3,), depth=14)).run(), "states")
