@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from loggos.app.tour.records import Fault, Story
@@ -23,12 +24,12 @@ class Gap(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """p50, p99 and the largest of some values; `count` of them."""
+    """p50, p99 and the largest of some values; `number` of them."""
 
     p50: float
     p99: float
     max: float
-    count: int
+    number: int
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -61,7 +62,7 @@ def throughput(story: Story) -> float:
 
 def longest_gap(times: Sequence[float], begin: float, end: float) -> float:
     """The longest time between two neighbours of `times` (ascending) that overlaps [begin, end]; 0 if there is none."""
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False) if later > begin and earlier < end]
+    gaps = [later - earlier for earlier, later in pairwise(times) if later > begin and earlier < end]
     return max(gaps, default=0.0)
 
 

@@ -7,13 +7,18 @@ and the workers are given their work in portions, so that each fault strikes whi
 
 from __future__ import annotations
 
+import logging
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.handlers.threading import KazooTimeoutError
 
 from loggos.app.bench.peers import NODES
 from loggos.app.tour.processes import NodeProcesses, TourError, WorkerProcesses
@@ -38,6 +43,9 @@ from loggos.app.tour.screen import Screen
 from loggos.base.limits import TOUR_POLL_S, TOUR_WAIT_S
 
 T = TypeVar("T")
+QUIET: Final = logging.getLogger("loggos.tour")  # what a client mutters about broken connections is no news here
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
 PORTION: Final = 0.15  # of the work is kept back for each fault that is still to come
 STARTS: Final = (0.10, 0.30, 0.50, 0.70)  # share of the work after which each fault may strike
 
@@ -61,26 +69,24 @@ class LockChapter:
         self.workers = WorkerProcesses(directory, self.receive)
         self.last_by_worker: dict[int, float] = {}
         self.limit = 0
+        story = self.story
+        self._kept: dict[type, list[Any]] = {
+            Increment: story.increments,
+            Refusal: story.refusals,
+            Holding: story.holdings,
+            Prepared: story.prepared,
+            Stale: story.stale,
+            Finished: story.finished,
+        }
         self._records = (directory / "records.jsonl").open("wb")
 
     # --- what the workers tell ---
     def receive(self, record: Record) -> None:
         self._records.write(encode_record(record) + b"\n")
-        self._places[type(record)](self, record)
-
-    def _on_increment(self, record: Increment) -> None:
-        self.story.increments.append(record)
-        self.last_by_worker[record.worker] = record.at
-        self.screen.advance(len(self.story.increments))
-
-    _places: Final[dict[type, Callable[[LockChapter, Record], None]]] = {
-        Increment: _on_increment,  # type: ignore[dict-item]
-        Refusal: lambda self, record: self.story.refusals.append(record),  # type: ignore[arg-type]
-        Holding: lambda self, record: self.story.holdings.append(record),  # type: ignore[arg-type]
-        Prepared: lambda self, record: self.story.prepared.append(record),  # type: ignore[arg-type]
-        Stale: lambda self, record: self.story.stale.append(record),  # type: ignore[arg-type]
-        Finished: lambda self, record: self.story.finished.append(record),  # type: ignore[arg-type]
-    }
+        self._kept[type(record)].append(record)
+        if isinstance(record, Increment):
+            self.last_by_worker[record.worker] = record.at
+            self.screen.advance(len(self.story.increments))
 
     # --- the run ---
     def run(self) -> Story:
@@ -110,22 +116,16 @@ class LockChapter:
 
     def stop(self) -> None:
         """End every process of this run."""
-        try:
-            self.workers.stop()
-        finally:
-            self.nodes.stop()
-            self._records.close()
+        with undisturbed(), ExitStack() as stack:
+            stack.callback(self._records.close)
+            stack.callback(self.nodes.stop)
+            stack.callback(self.workers.stop)
 
     def create_counter(self) -> None:
-        client = KazooClient(self.nodes.hosts(), timeout=self.options.session_s)
-        client.start(timeout=TOUR_WAIT_S)
-        try:
+        with client_of(self.nodes.hosts(), self.options.session_s) as client:
             client.create(TOUR_PATH)
             client.create(LOCK_PATH)
             client.create(COUNTER_PATH, encode_record(Counter(value=0)))
-        finally:
-            client.stop()
-            client.close()
 
     def start_workers(self) -> None:
         options = self.options
@@ -150,12 +150,7 @@ class LockChapter:
             if time.monotonic() > deadline:
                 raise TourError(f"{what} did not come within {TOUR_WAIT_S:.0f} s: see the logs in {self.directory}")
             self.workers.pump(TOUR_POLL_S)
-            if self.workers_idle():
-                time.sleep(TOUR_POLL_S)
         return found
-
-    def workers_idle(self) -> bool:
-        return self.workers.all_ended()
 
     # --- faults ---
     def kill_leader(self) -> None:
@@ -223,7 +218,9 @@ class LockChapter:
         leader = self.nodes.leading()
         wanted = self.nodes.status(leader).get("index", 0) if leader else None
         mine = self.nodes.status(node)
-        return wanted is not None and mine.get("role") in ("follower", "leader") and mine["index"] >= wanted and self.nodes.is_serving(node)
+        if wanted is None or mine.get("role") not in ("follower", "leader"):
+            return False
+        return bool(mine["index"] >= wanted) and self.nodes.is_serving(node)
 
     def wait_until_all_work(self, fault: Fault) -> None:
         """Until every worker has incremented since the fault was mended, or all work that is given out is done."""
@@ -242,18 +239,13 @@ class LockChapter:
         counters = {}
         for node in range(1, NODES + 1):
             host, port = self.nodes.addresses[node - 1]
-            client = KazooClient(f"{host}:{port}", timeout=self.options.session_s)
-            client.start(timeout=TOUR_WAIT_S)
-            try:
+            with client_of(f"{host}:{port}", self.options.session_s) as client:
                 client.sync(COUNTER_PATH)
                 data, stat = client.get(COUNTER_PATH)
                 counters[node] = (msgspec.json.decode(data, type=Counter), stat)
-            finally:
-                client.stop()
-                client.close()
 
         def equal() -> bool:
-            states = [(state["slot"], state["index"], state["digest"]) for state in self.nodes.statuses().values()]
+            states = [state_of(state) for state in self.nodes.statuses().values()]
             return len(states) == NODES and len(dict.fromkeys(states)) == 1
 
         try:
@@ -262,8 +254,37 @@ class LockChapter:
             self.screen.event(str(error), "red")  # the proof will show what differs
         for node, state in self.nodes.statuses().items():
             counter, stat = counters[node]
-            told = (state["slot"], state["index"], state["digest"], counter.value, stat.version, counter.token)
-            self.story.replicas.append(Replica(node, *told))
+            self.story.replicas.append(Replica(node, *state_of(state), counter.value, stat.version, counter.token))
+
+
+def state_of(status: dict[str, Any]) -> tuple[int, int, str]:
+    """(slot, index, digest) as a node's console tells them."""
+    return status.get("slot", -1), status.get("index", -1), status.get("digest", "none")
+
+
+@contextmanager
+def client_of(hosts: str, session_s: float) -> Iterator[KazooClient]:
+    """A stock client that is closed at the end. TourError if the cluster does not serve it."""
+    client = KazooClient(hosts, timeout=session_s, logger=QUIET)
+    try:
+        client.start(timeout=TOUR_WAIT_S)
+        yield client
+    except (KazooException, KazooTimeoutError) as error:
+        raise TourError(f"{hosts} does not serve a client: {type(error).__name__} {error}") from error
+    finally:
+        client.stop()
+        client.close()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ending processes is not cut short by a second Ctrl-C: every step of it is bounded."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 FAULTS: Final[tuple[Callable[[LockChapter], None], ...]] = (

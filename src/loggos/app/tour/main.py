@@ -1,26 +1,33 @@
 """`loggos tour`: the chapters, one after another, and their exit code.
 
-0: every proof holds. 1: a proof failed, or something did not happen in time; the data directory is kept and named. 130: interrupted.
+0: every proof holds. 1: a proof failed, or something did not happen in time; the data directory is kept and named.
+130: interrupted.
 Whatever happens, every process that was started has ended when this returns.
 """
 
 from __future__ import annotations
 
+import platform
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from loggos import __version__
 from loggos.app.bench import probe
 from loggos.app.tour import figures
 from loggos.app.tour.lock_chapter import LockChapter, Options
 from loggos.app.tour.proofs import Proof, prove
 from loggos.app.tour.records import Story
+from loggos.app.tour.report import render
 from loggos.app.tour.screen import Screen
 from loggos.base.errors import ConfigError, LoggosError
 
+COMMANDS: Final = ("python3 dev.py tour", "loggos tour --chapter 1 --report tour-report.html")
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
@@ -67,6 +74,8 @@ def lock_chapter(number: int, screen: Screen, report: Path, options: Options) ->
         story = LockChapter(directory, options, screen).run()
         proofs = prove(story)
         show(screen, story, proofs)
+        report.write_text(render(story, proofs, {**facts, **software()}, COMMANDS), encoding="utf-8")
+        screen.line(f"  the report is {report}")
         code = EXIT_OK if all(proof.holds for proof in proofs) else EXIT_FAILED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -81,6 +90,15 @@ def lock_chapter(number: int, screen: Screen, report: Path, options: Options) ->
     return code
 
 
+def software() -> dict[str, str]:
+    """What ran, for the report."""
+    return {
+        "software": f"Loggos {__version__}, Python {platform.python_version()}, kazoo {version('kazoo')}",
+        "cluster": "3 nodes, defaults of `loggos node`: fdatasync by a quorum before every acknowledgement",
+        "finished": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }
+
+
 def show(screen: Screen, story: Story, proofs: list[Proof]) -> None:
     """Figures, then one line per proof."""
     waits = figures.spread(figures.waits(story))
@@ -88,19 +106,27 @@ def show(screen: Screen, story: Story, proofs: list[Proof]) -> None:
     fails = figures.spread([gap.seconds for gap in gaps])
     screen.line()
     screen.line(f"  {figures.throughput(story):,.0f} increments per second, all faults included")
-    ms = lambda seconds: f"{1000 * seconds:,.0f} ms"  # noqa: E731
     rows = [
-        ("wait for the lock", ms(waits.p50), ms(waits.p99), ms(waits.max), f"{waits.count:,}"),
-        ("fail-over gap", ms(fails.p50), ms(fails.p99), ms(fails.max), f"{fails.count:,}"),
+        ("wait for the lock", ms(waits.p50), ms(waits.p99), ms(waits.max), f"{waits.number:,}"),
+        ("fail-over gap", ms(fails.p50), ms(fails.p99), ms(fails.max), f"{fails.number:,}"),
     ]
     screen.table(("", "p50", "p99", "max", "count"), rows)
-    for gap in figures.gaps(story):
-        screen.line(f"  {gap.fault.kind} of {gap.fault.target}: longest gap between increments {ms(gap.seconds)}")
+    screen.line()
+    screen.table(("fault", "at", "longest gap"), [fault_row(story, gap) for gap in figures.gaps(story)])
     screen.line()
     for proof in proofs:
         screen.verdict(proof.holds, proof.title, proof.evidence)
         if not proof.holds:
             screen.line(f"      look at {proof.look_at}")
+
+
+def fault_row(story: Story, gap: figures.Gap) -> tuple[str, str, str]:
+    fault, seconds = gap
+    return f"{fault.kind} ({fault.target})", f"{fault.at - story.began:.1f} s", ms(seconds)
+
+
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms"
 
 
 CHAPTERS: Final[dict[int, tuple[str, Callable[[int, Screen, Path, Options], int]]]] = {

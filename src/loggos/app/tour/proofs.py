@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from loggos.app.tour.records import RESOLVED, Increment, Stale, Story
@@ -34,7 +35,7 @@ def in_order(story: Story) -> list[Increment]:
 # --- no stale increment was accepted ---
 def tokens_that_went_back(story: Story) -> Iterator[str]:
     history = in_order(story)
-    for earlier, later in zip(history, history[1:], strict=False):
+    for earlier, later in pairwise(history):
         if later.token < earlier.token:
             yield (
                 f"{later.after} was written by worker {later.worker} with token {later.token:#x}, "
@@ -45,7 +46,7 @@ def tokens_that_went_back(story: Story) -> Iterator[str]:
 def commits_out_of_order(story: Story) -> Iterator[str]:
     """The server's own numbering of writes must tell the same order as the values."""
     history = [record for record in in_order(story) if record.mzxid]
-    for earlier, later in zip(history, history[1:], strict=False):
+    for earlier, later in pairwise(history):
         if later.mzxid <= earlier.mzxid:
             yield f"{later.after} has zxid {later.mzxid:#x}, not above {earlier.mzxid:#x} of {earlier.after}"
 
@@ -105,7 +106,7 @@ def final_values_wrong(story: Story) -> Iterator[str]:
     """The znode's version counts every write that was ever applied to it."""
     for replica in story.replicas:
         if (replica.value, replica.version) != (story.total, story.total):
-            yield f"node {replica.node} holds {replica.value} after {replica.version} writes, not {story.total} after {story.total}"
+            yield f"node {replica.node} holds {replica.value} after {replica.version} writes, not {story.total} after as many"
     if not story.replicas:
         yield "no node told its final value"
 
@@ -117,7 +118,8 @@ def none_lost(story: Story) -> Proof:
         return failed(title, problems, "the increments in records.jsonl against the final counter")
     resolved = sum(1 for record in story.increments if record.outcome == RESOLVED)
     known = f"{len(story.increments) - resolved:,} acknowledged + {resolved:,} resolved by reading back"
-    return Proof(title, True, f"{known} = {story.total:,} = the counter on every node; each value from 1 to {story.total:,} once", "")
+    evidence = f"{known} = {story.total:,} = the counter on every node; each value from 1 to {story.total:,} once"
+    return Proof(title, True, evidence, "")
 
 
 # --- tokens strictly increase ---
@@ -131,7 +133,7 @@ def tokens_shared(story: Story) -> Iterator[str]:
 def handovers_not_upward(story: Story) -> Iterator[str]:
     """Holdings in the order in which their holders wrote: every next one's token must be greater."""
     order = list(dict.fromkeys((record.worker, record.token) for record in in_order(story)))
-    for (worker, token), (next_worker, next_token) in zip(order, order[1:], strict=False):
+    for (worker, token), (next_worker, next_token) in pairwise(order):
         if next_token <= token:
             yield f"worker {next_worker} got token {next_token:#x} after worker {worker} had {token:#x}"
 
@@ -144,7 +146,8 @@ def tokens_increase(story: Story) -> Proof:
         problems.append("there are no increments")
     if problems:
         return failed(title, problems, "the increments in records.jsonl")
-    return Proof(title, True, f"{len(tokens):,} holdings in order, tokens from {tokens[0]:#x} to {tokens[-1]:#x}, each used by one worker", "")
+    evidence = f"{len(tokens):,} holdings in order, tokens from {tokens[0]:#x} to {tokens[-1]:#x}, each used by one worker"
+    return Proof(title, True, evidence, "")
 
 
 # --- replicas agree ---
@@ -152,7 +155,7 @@ def replicas_equal(story: Story) -> Proof:
     title = "All replicas are equal"
     states = list(dict.fromkeys((replica.slot, replica.index, replica.digest, replica.token) for replica in story.replicas))
     told = "; ".join(f"node {r.node}: slot {r.slot:,}, index {r.index:,}, digest {r.digest}" for r in story.replicas)
-    if len(states) != 1 or len(story.replicas) < 2:
+    if len(states) != 1 or len(story.replicas) != story.nodes:
         return failed(title, [told or "no node told its state"], "node*/node.log")
     nodes = ", ".join(str(replica.node) for replica in story.replicas)
     first = story.replicas[0]

@@ -128,6 +128,7 @@ class Story(msgspec.Struct, kw_only=True):
 
     total: int
     workers: int
+    nodes: int = 3
     began: float = 0.0
     ended: float = 0.0
     increments: list[Increment] = []

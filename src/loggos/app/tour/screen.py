@@ -74,7 +74,7 @@ class Screen:
             return
         widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
         for row in (columns, *rows):
-            cells = (cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+            cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
             self.line("  " + "   ".join(cells).rstrip())
 
     def verdict(self, holds: bool, title: str, evidence: str) -> None:
@@ -82,7 +82,9 @@ class Screen:
         mark, style = ("✓", "green") if holds else ("✗", "bold red")
         mark = mark if can_say(self.out, mark) else ("ok" if holds else "FAILED")
         if self.rich is not None:
-            self.rich.print(Text.assemble(("  " + mark + " ", style), (title, "bold"), ": ", evidence))
+            grid = Table.grid(padding=(0, 1, 0, 0))  # so that a long line goes on under its own beginning
+            grid.add_row(Text("  " + mark, style), Text.assemble((title, "bold"), ": ", evidence))
+            self.rich.print(grid)
         else:
             self.line(f"  {mark} {title}: {evidence}")
 

@@ -1,11 +1,11 @@
-"""One worker of the lock chapter, a process of its own: `python -m loggos.app.tour.worker --hosts … --number N --total T --limit L`.
+"""One worker of the lock chapter, a process of its own: `python -m loggos.app.tour.worker --hosts … --number N …`.
 
 It uses stock kazoo and nothing of Loggos but the records: takes `kazoo.recipe.lock.Lock`, and writes the counter by one
 transaction that checks the znode it holds the lock by. Its token is that znode's creation zxid.
 
 Rules:
 - A write whose outcome is unknown is sent again unchanged until the server gives a definite answer: both copies demand the same
-  version of the counter, so at most one is applied; a refusal after a doubt is settled by reading back the worker's last sequence.
+  version of the counter, so at most one is applied; a refusal after a doubt is settled by reading back the last sequence.
 - It stops at the limit that the tour gives (`limit N` on stdin), finishes at the total, and ends at once when stdin ends.
 - `hold`: prepare one write under the lock, say so, and wait for `go`.
 """
@@ -240,9 +240,7 @@ class Worker:
             return False
         earlier = answer.answers[:-1]
         before = write.before.value
-        self.tell(
-            Increment(self.number, write.sequence, write.token, before, after, answer.mzxid, now, answer.outcome, earlier)
-        )
+        self.tell(Increment(self.number, write.sequence, write.token, before, after, answer.mzxid, now, answer.outcome, earlier))
         return True
 
 
