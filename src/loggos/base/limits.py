@@ -13,7 +13,7 @@ ELECTION_TIMEOUT_MS: Final = 500  # silence before a follower suspects a leader 
 ELECTION_JITTER_MS: Final = 250  # added at random, so that two candidates seldom start together
 PRE_VOTE_RETRY_MS: Final = 50  # how soon a candidate without an answer asks again
 RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this long
-IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
+IN_FLIGHT_SLOTS_MAX: Final = 4  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
 COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header
@@ -110,3 +110,10 @@ TOUR_POLL_S: Final = 0.03  # how often it looks: small against a fail-over, chea
 TOUR_STATUS_TIMEOUT_S: Final = 0.3  # one look at a console: a paused node does not answer, and workers' pipes hold more than this
 TOUR_STOP_DEADLINE_S: Final = 5.0  # after asking a process to end, before SIGKILL
 TOUR_RETRY_S: Final = 0.02  # a worker's first delay after a broken connection; the delays grow to ten times this
+
+# --- exploring in simulation -----------------------------------------------------------------------------------------------
+SIM_PROCESS_TIMEOUT_S: Final = 900.0  # of the wall clock, for a process with two seeds (10 s when quiet): only a loop without end takes longer
+SIM_SEEDS_MAX: Final = 100_000  # in one call: days of work
+SIM_SHRINK_RUNS_MAX: Final = 60  # runs spent on making one failing schedule smaller: about five minutes
+SIM_SHRUNK_FAILURES_MAX: Final = 4  # of one call; the others are printed with the command that shrinks them
+SIM_VIOLATIONS_SHOWN_MAX: Final = 5  # of one seed; the first ones tell most
