@@ -31,5 +31,7 @@ BARE_TASKS: dict[tuple[str, str], str] = {
 # Folders and files of src whose job is to talk to a person.
 PRINTS: dict[str, str] = {
     "src/loggos/app/bench/": "what `loggos bench` shows, and what its helper processes tell their parent",
+    "src/loggos/app/simulation/main.py": "what `loggos sim` shows",
+    "src/loggos/app/simulation/progress.py": "how far `loggos sim` is",
     "src/loggos/cli/": "the command line: its output is what it is for",
 }
