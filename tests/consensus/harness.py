@@ -363,7 +363,8 @@ def show_message(message: Message) -> str:
 
 
 def show_write(ready: Ready) -> str:
-    parts = [] if ready.hard_state is None else [f"promised={show_ballot(ready.hard_state.promised)} chosen={ready.hard_state.chosen}"]
+    hard = ready.hard_state
+    parts = [] if hard is None else [f"promised={show_ballot(hard.promised)} chosen={hard.chosen}"]
     return ", ".join(parts + [show_entry(entry) for entry in ready.entries])
 
 

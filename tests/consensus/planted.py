@@ -1,4 +1,4 @@
-"""Engines with one decision broken each, and how to find them: the harness, the schedules and the explorer are tested by these."""
+"""Engines with one decision broken each: the harness, the schedules, the transcripts and the explorer are tested by these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Random schedules: the rules hold, and progress follows when everything heals. Engines with planted bugs are found by the same schedules."""
+"""Random schedules: the rules hold, and progress follows when everything heals. Engines with planted bugs are found by the
+same schedules."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from loggos.consensus.types import (
 
 big = st.integers(0, (1 << 63) - 1)
 positive = st.integers(1, (1 << 62))
+few = st.integers(0, 9)
 
 
 @st.composite
@@ -79,7 +80,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(PreVote, big, big),
     st.builds(PreVoteReply, big, st.booleans(), big, st.integers(0, 255), big),
     st.builds(Prepare, big, big),
-    st.tuples(big, positive, st.integers(0, 99), big).map(lambda t: Accepted(Ballot(t[0]), Slot(t[1]), Slot(t[1] + t[2]), Slot(t[3]))),
+    st.builds(lambda ballot, first, more, chosen: Accepted(ballot, first, first + more, chosen), big, positive, few, big),
     st.builds(Nack, big, big),
     st.builds(Heartbeat, big, big, big),
     st.builds(HeartbeatReply, big, big, big, big),
@@ -160,7 +161,10 @@ nodes = st.integers(1, 255).map(NodeId)
 lives = st.integers(0, (1 << 64) - 1).map(Incarnation)
 
 
-@given(st.dictionaries(nodes, st.builds(Member, lives, st.integers(0, 1 << 62)), max_size=7), st.dictionaries(nodes, lives, max_size=3))
+members = st.builds(Member, lives, st.integers(0, 1 << 62))
+
+
+@given(st.dictionaries(nodes, members, max_size=7), st.dictionaries(nodes, lives, max_size=3))
 def test_memberships_survive(voters: dict[NodeId, Member], learners: dict[NodeId, Incarnation]) -> None:
     membership = Membership(voters, {node: life for node, life in learners.items() if node not in voters})
     encoded = codec.encode_membership(membership)

@@ -1,7 +1,7 @@
 """Golden transcripts: commands and the full trace of what the engines did, as text to be read in review.
 
-Each file in tests/golden/consensus holds lines `> command …`, each followed by its trace. To write them anew after a change, and then read the diff:
-LOGGOS_GOLDEN=write pytest tests/consensus/test_golden.py. Commands:
+Each file in tests/golden/consensus holds lines `> command …`, each followed by its trace. To write them anew after a
+change, and then read the diff: LOGGOS_GOLDEN=write pytest tests/consensus/test_golden.py. Commands:
 
     voters 1 2 3 / learners 4         the cell (first command; learners optional, on the same line)
     stands N        N's patience ends         tick MS        time passes everywhere
@@ -22,23 +22,31 @@ from pathlib import Path
 import pytest
 
 from loggos.base.ids import NodeId
+from loggos.consensus.core import Bounds
+from loggos.consensus.engine import Paxos
+from tests.consensus import planted
 from tests.consensus.harness import World
 
 FOLDER = Path(__file__).parents[1] / "golden" / "consensus"
+BOUNDS = Bounds(  # what the transcripts were written with: tuning base/limits.py must not change them
+    heartbeat_ms=50, election_timeout_ms=500, election_jitter_ms=250, election_stagger_ms=20, candidate_grace_ms=100,
+    pre_vote_retry_ms=50, retransmit_ms=100, in_flight_slots=8, window_slots=64,
+)  # fmt: skip
 NAMES = sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
 class Player:
     """Runs the commands of one transcript."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: type[Paxos] = Paxos) -> None:
+        self.engine = engine
         self.lines: list[str] = []
         self.world = World()
         self.commands: dict[str, Callable[..., object]] = {
-            "voters": self.voters, "stands": self.stands, "tick": self.tick, "flush": self.flush, "step": self.step, "lose": self.lose,
-            "propose": self.propose, "read": self.read, "hold": self.hold, "release": self.release, "crash": self.crash,
-            "restart": self.restart, "wipe": self.wipe, "cut": self.cut, "heal": self.heal, "break": self.break_link,
-            "compact": self.compact, "state": self.state, "resign": self.resign,
+            "voters": self.voters, "stands": self.stands, "tick": self.tick, "flush": self.flush, "step": self.step,
+            "lose": self.lose, "propose": self.propose, "read": self.read, "hold": self.hold, "release": self.release,
+            "crash": self.crash, "restart": self.restart, "wipe": self.wipe, "cut": self.cut, "heal": self.heal,
+            "break": self.break_link, "compact": self.compact, "state": self.state, "resign": self.resign,
         }  # fmt: skip
 
     def play(self, text: str) -> str:
@@ -56,7 +64,11 @@ class Player:
     def voters(self, *words: str) -> None:
         split = words.index("learners") if "learners" in words else len(words)
         self.world = World(
-            voters=[int(word) for word in words[:split]], learners=[int(word) for word in words[split + 1 :]], bounds_random=False
+            voters=[int(word) for word in words[:split]],
+            learners=[int(word) for word in words[split + 1 :]],
+            engine=self.engine,
+            bounds=BOUNDS,
+            bounds_random=False,
         )
         self.world.note = self.lines_append
 
@@ -150,7 +162,30 @@ def test_transcript(name: str) -> None:
     if os.environ.get("LOGGOS_GOLDEN") == "write":
         path.write_text(played, encoding="utf-8")
         return
-    assert played == expected, f"the trace changed: LOGGOS_GOLDEN=write pytest tests/consensus/test_golden.py -k {name}, then read the diff"
+    assert played == expected, f"the trace changed: LOGGOS_GOLDEN=write pytest {__file__} -k {name}, then read the diff"
+
+
+KILLED = [
+    ("primary_order_hole_filled_by_older_leader", planted.PrimaryOrderByHighestOrigin),
+    ("leader_change_with_gap", planted.PrimaryOrderDropped),
+    ("leader_change_with_gap", planted.AdoptsAsItsOwn),
+    ("slow_leader_disk", planted.SelfVoteBeforeDisk),
+    ("election", planted.PromiseBeforeDisk),
+    ("wiped_voter_does_not_vote", planted.AnyLifeVotes),
+    ("read_before_settled", planted.ReadsUnsettled),
+    ("nack_ends_old_term", planted.ReadsUnconfirmed),
+    ("one_way_link", planted.NoCheckQuorum),
+]
+
+
+@pytest.mark.parametrize(("name", "engine"), KILLED)
+def test_a_transcript_shows_a_planted_bug(name: str, engine: type[Paxos]) -> None:
+    expected = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    try:
+        played = Player(engine).play(expected)
+    except AssertionError:
+        return
+    assert played != expected
 
 
 def test_there_are_transcripts() -> None:

@@ -64,7 +64,8 @@ def drain(engine: Paxos, *, persist: bool = True) -> list[Ready]:
 
 
 def sent(readys: list[Ready], kind: type, *, after: bool = False) -> list[object]:
-    return [out.message for ready in readys for out in (ready.messages_after if after else ready.messages) if isinstance(out.message, kind)]
+    outgoing = [out for ready in readys for out in (ready.messages_after if after else ready.messages)]
+    return [out.message for out in outgoing if isinstance(out.message, kind)]
 
 
 def data(slot: int, ballot: int, payload: bytes = b"x", origin: int = 0) -> Entry:
@@ -212,7 +213,7 @@ def test_12_a_cell_of_one_acknowledges_only_what_its_disk_has() -> None:
 
 
 def test_13_an_old_write_does_not_vouch_for_a_new_value() -> None:
-    """Slot 1 is written at ballot 1, then, in a new term of the same node, again; the first write's end must not count for the second."""
+    """Slot 1 is written at ballot 1 and, in the node's next term, again: the first write's end says nothing of the second."""
     engine = lone()
     first, numbers = lead_by_hand(engine, [2]), []
     assert engine.lead is not None and engine.lead.ballot == first
@@ -427,7 +428,7 @@ def test_20_a_peer_is_offered_one_snapshot_at_a_time() -> None:
     world = World(seed=1)
     leader = world.elect()
     for number in range(4):
-        world.propose(leader, b"%d" % number)
+        assert world.propose(leader, b"%d" % number)
         world.flush()
     leader.compact()
     asker = next(node.node for node in world.nodes.values() if node is not leader)
@@ -518,3 +519,15 @@ def test_22_learned_history_has_no_gaps() -> None:
     assert engine.status().chosen == 0
     engine.step(NodeId(2), LIFE, Learn((noop(1, B2), data(2, B2), data(3, B2)), Slot(3)))
     assert [entry.slot for ready in drain(engine) for entry in ready.committed] == [1, 2, 3]
+
+
+def test_votes_lost_for_a_slot_that_followers_know_as_chosen_are_repeated() -> None:
+    """Followers know slot 1 as chosen from an earlier term; the new leader, which re-proposed it, lost their votes."""
+    follower = lone(node=3)
+    follower.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2),), Slot(1)))
+    ballot = make_ballot(3, NodeId(1))
+    follower.step(NodeId(1), LIFE, Accept(ballot, (noop(1, B2)._replace(ballot=ballot), noop(2, ballot)), Slot(0)))
+    drain(follower)
+    follower.tick(100)
+    follower.step(NodeId(1), LIFE, Heartbeat(ballot, Slot(0), 0))
+    assert sent(drain(follower), Accepted, after=True) == [Accepted(ballot, Slot(1), Slot(2), Slot(1))]

@@ -241,10 +241,11 @@ class Leader(Election):
         log = self.log
         last = log.held_at(message.ballot)
         self.send(sender, HeartbeatReply(message.ballot, log.chosen, last, message.read_round))
-        if last > message.chosen and last > log.chosen and self.now - self.voted_again_ms >= self.bounds.heartbeat_ms:
+        if last > message.chosen and self.now - self.voted_again_ms >= self.bounds.heartbeat_ms:
+            # The leader does not know these as chosen: perhaps votes were lost, which are cheaper to repeat than entries. What is
+            # chosen here is what the leader proposes there, so that vote is true as well.
             self.voted_again_ms = self.now
-            # The leader does not know these as chosen: perhaps the votes were lost, which are cheaper to repeat than the entries.
-            self.send_after(sender, Accepted(message.ballot, Slot(log.chosen + 1), last, log.chosen))
+            self.send_after(sender, Accepted(message.ballot, Slot(message.chosen + 1), last, log.chosen))
 
     # --- supplying -----------------------------------------------------------------------------------------------------------
 

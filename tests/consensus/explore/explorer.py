@@ -1,15 +1,17 @@
 """An explicit-state model checker over the real engine: breadth first through every interleaving of a small instance.
 
-A state is all engines, all disks, all writes under way and all messages under way. From each state every action is taken: deliver any message (leaving it
-there if copies remain), finish the oldest write of a node, let a node stand for election, propose, crash a node (any number of its writes under way reach the
-disk, nothing else survives). Messages that are never delivered are the lost ones. States that are equal but for the numbering of Readys are one state.
+A state is all engines, all disks, all writes under way and all messages under way. From each state every action is taken:
+deliver any message (leaving it there if copies remain), finish the oldest write of a node, let a node stand for election,
+propose, crash a node (any number of its writes under way reach the disk, nothing else survives). Messages that are never
+delivered are the lost ones. States that are equal but for the numbering of Readys are one state.
 
-Three reductions keep it small without hiding anything: a write of a node that will not crash any more is done at once (to delay it is
-to delay its messages, which is explored); an answer to a ballot that its proposer has left for good is dropped; a node's key
-leaves out what only elections by the clock and retransmission look at.
+Three reductions keep it small without hiding anything: a write of a node that will not crash any more is done at once (to
+delay it is to delay its messages, which is explored); an answer to a ballot that its proposer has left for good is
+dropped; a node's key leaves out what only elections by the clock and retransmission look at.
 
-Checked in every state: agreement (all that was ever taken for chosen at a slot, by anyone, is one value), validity (it was proposed). Time stands still:
-elections are started by the checker, so pre-votes and heartbeats play no part unless an instance asks for them.
+Checked in every state: agreement (all that was ever taken for chosen at a slot, by anyone, is one value), validity (it
+was proposed). Time stands still: elections are started by the checker, so pre-votes and heartbeats play no part unless an
+instance asks for them.
 """
 
 from __future__ import annotations
@@ -317,7 +319,8 @@ class Explorer:
 
     def post(self, member: Member_, messages: Any) -> None:
         for to, message in messages:
-            if isinstance(message, self.instance.messages) and not (isinstance(message, Accept) and not message.entries and not self.instance.news):
+            is_news = isinstance(message, Accept) and not message.entries
+            if isinstance(message, self.instance.messages) and (self.instance.news or not is_news):
                 self.sent.append(Packet(member.engine.node, to, message))
 
     def settle(self, member: Member_, eager: bool) -> Member_:

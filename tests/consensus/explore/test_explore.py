@@ -1,7 +1,8 @@
 """The checker finds nothing in the engine, and everything in engines with planted bugs.
 
-The exhaustive instance: 3 acceptors, 2 proposers with one ballot each, 1 slot, every message delivered at most once in any order or lost, and one crash, of any
-node at any point, that loses any suffix of the writes under way. Which node crashes splits it into three runs (43,744 states here, in all).
+The exhaustive instance: 3 acceptors, 2 proposers with one ballot each, 1 slot, every message delivered at most once in
+any order or lost, and one crash, of any node at any point, that loses any suffix of the writes under way. Which node
+crashes splits it into three runs (43,744 states here, in all).
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ PLANTED = [
 
 @pytest.mark.parametrize(("engine", "crash_node"), PLANTED)
 def test_it_finds_planted_bugs(engine: type[Paxos], crash_node: int) -> None:
-    with pytest.raises(Found, match="agreement|two values") as found:
+    with pytest.raises(Found, match=r"agreement|two values") as found:
         Explorer(Instance(engine=engine, crash_nodes=(crash_node,))).run()
     assert len(found.value.trace) <= 14, "the trace is a shortest one"
 
 
 def test_it_finds_that_the_lowest_ballot_wins() -> None:
     """Needs three ballots: the third proposer must choose between two values."""
-    with pytest.raises(Found, match="agreement|two values"):
+    with pytest.raises(Found, match=r"agreement|two values"):
         Explorer(Instance(engine=planted.LowestBallotWins, stands={1: 2, 2: 1}, crashes=0)).run()
 
 
