@@ -42,6 +42,7 @@ class NodeProcesses(Cluster):
         super().__init__(directory)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.paused: dict[int, None] = {}
+        self._warden: subprocess.Popen[bytes] | None = None
 
     def config_path(self, node: int) -> Path:
         return self.directory / f"node{node}.toml"
@@ -63,6 +64,8 @@ class NodeProcesses(Cluster):
         return "\n".join(lines) + "\n"
 
     def spawn(self) -> None:
+        command = [sys.executable, "-m", "loggos.app.tour.warden"]
+        self._warden = subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment(), start_new_session=True)
         for node in range(1, NODES + 1):
             self.config_path(node).write_text(self.config(node))
         for node in range(1, NODES + 1):
@@ -78,6 +81,9 @@ class NodeProcesses(Cluster):
             env=child_environment(),
             start_new_session=True,
         )
+        assert self._warden is not None and self._warden.stdin is not None
+        self._warden.stdin.write(b"%d\n" % self.processes[node].pid)
+        self._warden.stdin.flush()
 
     def check_alive(self) -> None:
         for node, process in self.processes.items():
@@ -111,6 +117,8 @@ class NodeProcesses(Cluster):
         super().stop()
         for process in self.processes.values():
             process.wait(TOUR_STOP_DEADLINE_S)
+        if self._warden is not None:
+            self._warden.communicate(timeout=TOUR_STOP_DEADLINE_S)  # its stdin ends, and so does it
 
     def peer_ports(self, node: int) -> tuple[int, ...]:
         return (self.client_port(node) + PEER,)
