@@ -25,6 +25,7 @@ class Parts:
     """What a node is made of."""
 
     member: MemberParts = field(default_factory=MemberParts)
+    member_type: type[Member] = Member
     machine: type[CoordinationMachine] = CoordinationMachine
     service: type[CoordinationService] = CoordinationService
     door: type[ZooKeeperDoor] = ZooKeeperDoor
@@ -37,7 +38,7 @@ class Node:
         self.config, self.world, self.log = config, world, log
         self._parts = parts
         self.machine = parts.machine()
-        self.member = Member(config, world, lambda: [self.machine], log, fatal, parts.member)
+        self.member = parts.member_type(config, world, lambda: [self.machine], log, fatal, parts.member)
         self.service: CoordinationService | None = None
         self.door: ZooKeeperDoor | None = None
         self.zookeeper_port = config.ports.zookeeper

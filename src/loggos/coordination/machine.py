@@ -319,8 +319,7 @@ class CoordinationMachine:
             try:
                 bodies.append(self._run_part(run, opcode, arguments))
             except (Refusal, FrameError) as refusal:
-                self.tree.roll_back()
-                del run.events[events_before:]
+                self.take_back(run, events_before)
                 if not isinstance(refusal, Refusal):
                     raise
                 after = len(parts) - position - 1
@@ -329,6 +328,11 @@ class CoordinationMachine:
                 return refusal.code, [header(codec.OP_ERROR, False, code) + codec.INT32.pack(code) for code in codes]
         self.tree.undo = None
         return OK, bodies
+
+    def take_back(self, run: Run, events_before: int) -> None:
+        """A part failed: nothing of the multi has happened, and nobody is told of it."""
+        self.tree.roll_back()
+        del run.events[events_before:]
 
     def _run_part(self, run: Run, opcode: int, arguments: Arguments) -> bytes:
         execute = self._executors.get(opcode)

@@ -102,10 +102,10 @@ class Replica:
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
         self.persister = Persister(journal, self, world.clock)
-        self.barriers = Barriers(BARRIER_TIMEOUT_MS / 1000)
+        self.barriers = self.make_barriers()
         self.digests = Digests(node, len(engine.membership.voters))
         self.tail = LogTail(sizes.log_tail_bytes)
-        self.keeper = SnapshotKeeper(self, journal, snapshots, sizes.snapshot_journal_bytes)
+        self.keeper = self.make_keeper(journal, snapshots, sizes.snapshot_journal_bytes)
         self._status = engine.status()
         self._leader_told = NO_NODE
         self._ticking = False
@@ -126,6 +126,12 @@ class Replica:
             Type.SNAPSHOT_END: self.keeper.on_end,
             Type.SNAPSHOT_ACK: self.keeper.on_ack,
         }
+
+    def make_barriers(self) -> Barriers:
+        return Barriers(BARRIER_TIMEOUT_MS / 1000)
+
+    def make_keeper(self, journal: Journal, snapshots: SnapshotStore, journal_bytes: int) -> SnapshotKeeper:
+        return SnapshotKeeper(self, journal, snapshots, journal_bytes)
 
     # --- life ----------------------------------------------------------------------------------------------------------------
 
