@@ -20,7 +20,8 @@ COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run hea
 MESSAGE_ENTRIES_BYTES_MAX: Final = 4 << 20  # entries in one peer message
 LOG_TAIL_BYTES: Final = 8 << 20  # applied entries kept in memory for followers that lag a little
 LOG_TAIL_PINNED_BYTES_MAX: Final = 256 << 20  # the same while a snapshot travels; beyond it the transfer starts again
-ELECTION_STAGGER_MS: Final = 20  # a lost connection starts elections in voter order, this far apart: duels are rare and fail-over stays quick
+# a lost connection starts elections in voter order, this far apart: duels are rare and fail-over stays quick
+ELECTION_STAGGER_MS: Final = 20
 CANDIDATE_GRACE_MS: Final = 100  # a voter that has just promised grants nobody else a pre-vote for this long
 SNAPSHOT_WAIT_MS: Final = 2_000  # a node that was offered a snapshot asks for entries again after this long
 READ_ROUNDS_MAX: Final = 8  # read barrier rounds on their way at once; later barriers share the next one
@@ -29,7 +30,8 @@ READ_WAITING_MAX: Final = 4_096  # barriers of one node that wait for a round, a
 # --- storage -------------------------------------------------------------------------------------------------------------
 SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
 FIRST_SEGMENT_BYTES: Final = 1 << 20  # the very first one: a new node serves before 16 MB of zeros are on its disk
-SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20  # a snapshot is made after the journal grew by this much (or by the last snapshot's size)
+# a snapshot is made after the journal grew by this much (or by the last snapshot's size)
+SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20
 SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_CHUNKS_AHEAD: Final = 16  # chunks sent and not yet stored by the receiver: about 4 MB
@@ -37,7 +39,8 @@ SNAPSHOT_TRANSFER_STALL_MS: Final = 10_000  # a receiver that stores nothing for
 SNAPSHOT_FRAME_BYTES_MAX: Final = 16 << 20  # one chunk of a snapshot: checked before it is allocated
 SNAPSHOT_SYNC_BYTES: Final = 8 << 20  # a snapshot in the making is synced after this much, so that the last sync is short
 JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn write touches no sector of an earlier batch
-JOURNAL_FILL_BYTES: Final = 1 << 20  # zeros written at a time when a segment is preallocated: the disk is shared with the hot path
+# zeros written at a time when a segment is preallocated: the disk is shared with the hot path
+JOURNAL_FILL_BYTES: Final = 1 << 20
 DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for this long gives up leadership (rule 10)
 DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
@@ -74,13 +77,15 @@ BENCH_REPLY_DEADLINE_S: Final = 20.0  # a load without any reply for this long h
 BENCH_POLL_S: Final = 0.02  # how often a starting or recovering node is asked; small against what is measured, cheap on 2 cores
 
 # --- client --------------------------------------------------------------------------------------------------------------
-LOCKS_ABANDONED_MAX: Final = 10_000  # places in lock queues given up while disconnected, to be removed on return; about 200 bytes each
+# places in lock queues given up while disconnected, to be removed on return; about 200 bytes each
+LOCKS_ABANDONED_MAX: Final = 10_000
 ACL_TABLE_MAX: Final = 4_096  # distinct access control lists shared between znodes; a cache, emptied when full
 SNAPSHOT_SLICE_ITEMS: Final = 2_000  # items one snapshot slice looks at: about 2 ms, also where they take few bytes
 CONNECT_FRAME_BYTES_MAX: Final = 1_024  # the first frame of a connection: 44 or 45 bytes from every known client
 CONNECTIONS_PER_ADDRESS_MAX: Final = 10_000  # half of all, so that one address cannot take every connection
 CLIENT_PIPELINE_BYTES_MAX: Final = 4 << 20  # unanswered request bytes held for one connection; beyond it the door stops reading
-CLIENT_WAITING_READS_MAX: Final = 64  # reads of one connection that wait for its own writes: bounds the replies made at once to 64 MB
+# reads of one connection that wait for its own writes: bounds the replies made at once to 64 MB
+CLIENT_WAITING_READS_MAX: Final = 64
 MULTI_READ_BYTES_MAX: Final = 4 << 20  # results of one multi read: what Java clients take in one packet
 DESCENDANTS_COUNTED_MAX: Final = 20_000  # by one getAllChildrenNumber: about 5 ms of the loop
 CLIENT_OUTPUT_PAUSE_BYTES: Final = 1 << 20  # unread replies of one client after which the door stops reading from it
@@ -105,14 +110,16 @@ UP_STOP_TIMEOUT_MS: Final = 10_000  # a node that does not stop by then is kille
 STATUS_TIMEOUT_MS: Final = 3_000  # one node's answer to `loggos status`
 
 # --- tour ------------------------------------------------------------------------------------------------------------------
-TOUR_WAIT_S: Final = 60.0  # anything the tour waits for; far above what a loaded machine needs, so that only a real failure ends it
+# anything the tour waits for; far above what a loaded machine needs, so that only a real failure ends it
+TOUR_WAIT_S: Final = 60.0
 TOUR_POLL_S: Final = 0.03  # how often it looks: small against a fail-over, cheap on 2 cores
 TOUR_STATUS_TIMEOUT_S: Final = 0.3  # one look at a console: a paused node does not answer, and workers' pipes hold more than this
 TOUR_STOP_DEADLINE_S: Final = 5.0  # after asking a process to end, before SIGKILL
 TOUR_RETRY_S: Final = 0.02  # a worker's first delay after a broken connection; the delays grow to ten times this
 
 # --- exploring in simulation -----------------------------------------------------------------------------------------------
-SIM_PROCESS_TIMEOUT_S: Final = 900.0  # of the wall clock, for a process with two seeds (10 s when quiet): only a loop without end takes longer
+# of the wall clock, for a process with two seeds (10 s when quiet): only a loop without end takes longer
+SIM_PROCESS_TIMEOUT_S: Final = 900.0
 SIM_SEEDS_MAX: Final = 100_000  # in one call: days of work
 SIM_SHRINK_RUNS_MAX: Final = 60  # runs spent on making one failing schedule smaller: about five minutes
 SIM_SHRUNK_FAILURES_MAX: Final = 4  # of one call; the others are printed with the command that shrinks them

@@ -28,7 +28,8 @@ bench_app = typer.Typer(help="Side by side with a peer on this machine: ratios a
 app.add_typer(bench_app, name="bench")
 
 DEFAULT_CLUSTER = "127.0.0.1:2181"
-ClusterOption = Annotated[str, typer.Option("--cluster", envvar="LOGGOS_CLUSTER", help="ZooKeeper address of any node: HOST:PORT[,…]")]
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # commands with a parser of their own
+ClusterOption = Annotated[str, typer.Option("--cluster", envvar="LOGGOS_CLUSTER", help="HOST:PORT[,…] of any node")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
 
@@ -96,7 +97,7 @@ def status(cluster: ClusterOption = DEFAULT_CLUSTER, as_json: JsonOption = False
     raise typer.Exit(3 if failed == len(answers) else 1 if failed else 0)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@app.command(context_settings=PASS_ON, add_help_option=False)
 def sim(context: typer.Context) -> None:
     """Explore seeds in the simulator; a failure prints the command that replays it."""
     from loggos.app.simulation.main import main as run_sim
@@ -115,7 +116,7 @@ def tour(
     raise typer.Exit(run_tour(chapter=chapter, report=report))
 
 
-@bench_app.command("coordination", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@bench_app.command("coordination", context_settings=PASS_ON, add_help_option=False)
 def bench_coordination(context: typer.Context) -> None:
     """Throughput, latency, memory and cold start beside Apache ZooKeeper."""
     from loggos.app.bench.main import main as run_bench
@@ -123,7 +124,7 @@ def bench_coordination(context: typer.Context) -> None:
     raise typer.Exit(run_bench(["coordination", *context.args]))
 
 
-@bench_app.command("failover", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@bench_app.command("failover", context_settings=PASS_ON, add_help_option=False)
 def bench_failover(context: typer.Context) -> None:
     """The longest gap between acknowledged writes when the leader dies, beside Apache ZooKeeper."""
     from loggos.app.bench.main import main as run_bench

@@ -47,7 +47,8 @@ def assign(host: str, nodes: int, base: int | None) -> list[Ports]:
     """Ports of every node. ConfigError if a named base has a port in use."""
     if base is not None:
         if not 1024 <= base <= 65_535 - STEP * nodes:
-            raise ConfigError(f"--base-port {base} does not leave room for {nodes} nodes: choose one from 1024 to {65_535 - STEP * nodes}")
+            highest = 65_535 - STEP * nodes
+            raise ConfigError(f"--base-port {base} leaves no room for {nodes} nodes: choose one from 1024 to {highest}")
         wanted = [ports_of(base, number) for number in range(1, nodes + 1)]
         busy = [port for ports in wanted for port in taken(host, ports)]
         if busy:

@@ -54,10 +54,7 @@ class NodeProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        try:
-            Path(self.config.data).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot make the data directory {self.config.data}: {error.strerror}: choose another --data") from None
+        make_directory(self.config.data)
         self._world = HostWorld(self.config.data, on_failure=lambda name, error: self.fatal(error))
         node = Node(self.config, self._world, self.log, self.fatal, self._parts or Parts())
         console = Console(pages_of(node))
@@ -82,7 +79,7 @@ class NodeProcess:
             self._refuse(f"cannot listen: {error.strerror or error}: stop what uses the port, or choose other ports")
             return
         settle_garbage()
-        while not node.serves:
+        while not node.serves:  # noqa: ASYNC110 (the log tells services, not the process; this ends within the first election)
             await asyncio.sleep(POLL_S)
         self.reporter.say({"ready": True, "zookeeper": node.zookeeper_port})
 
@@ -97,6 +94,13 @@ class NodeProcess:
         self.log("fatal", error=f"{type(error).__name__}: {error}")
         self.reporter.say({"error": str(error)})
         os._exit(EXIT_FAILED)  # at once, whatever hangs: what was acknowledged is durable
+
+
+def make_directory(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the data directory {path}: {error.strerror}: choose another") from None
 
 
 def pages_of(node: Node) -> dict[str, Page]:

@@ -98,7 +98,8 @@ class Cluster:
             left = deadline - time.monotonic()
             if left <= 0:
                 waiting = [child.config.id for child in self.children if not child.ready]
-                raise ConfigError(f"nodes {waiting} do not serve after {UP_START_TIMEOUT_MS / 1000:.0f} s: see node.log under {self.data}")
+                seconds = UP_START_TIMEOUT_MS // 1000
+                raise ConfigError(f"nodes {waiting} do not serve after {seconds} s: see node.log under {self.data}")
             pipes = [child.pipe for child in self.children if child.pipe >= 0 and not child.ready]
             readable, _, _ = select.select(pipes, [], [], min(left, 0.5))
             for child in self.children:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -55,7 +55,7 @@ class MemberParts:
     snapshots: type[SnapshotStore] = SnapshotStore
     registry: type[Registry] = Registry
     replica: type[Replica] = Replica
-    sizes: Sizes = Sizes()
+    sizes: Sizes = field(default_factory=Sizes)
 
 
 @dataclass(slots=True)
@@ -185,7 +185,8 @@ class Member:
         return Incarnation(2 + self.world.entropy.below(1 << INCARNATION_BITS))
 
     def _identity(self, incarnation: Incarnation) -> Identity:
-        return Identity(cell=self.config.cell, node=self.config.node, incarnation=incarnation, voters=[int(n) for n in self._voters])
+        voters = [int(node) for node in self._voters]
+        return Identity(cell=self.config.cell, node=self.config.node, incarnation=incarnation, voters=voters)
 
     # --- first start ---------------------------------------------------------------------------------------------------------
 

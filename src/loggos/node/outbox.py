@@ -32,7 +32,7 @@ class Outbox:
         """Queue an own command. OverloadedError: nothing was taken."""
         size = len(command) + RUN_HEADER.size
         if self._own_bytes + size > self._bytes_max and self._own_bytes:
-            raise OverloadedError(f"{self._own_bytes} bytes wait for the log on node {self._node}: wait for outcomes before sending more")
+            raise OverloadedError(f"{self._own_bytes} bytes of node {self._node} wait for the log: wait for outcomes first")
         self.queue.append(encode_run(machine, self._node, self.epoch, command))
         self.queue_bytes += size
         self._queued_own.append(size)

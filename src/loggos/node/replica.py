@@ -408,7 +408,8 @@ class Replica:
     def _judge(self, slot: Slot, node: NodeId, digest: int) -> None:
         verdict = self.digests.hear(slot, node, digest)
         if verdict is Verdict.WE_DIFFER:
-            self.fatal(InternalError(f"this node's state at slot {slot} differs from the majority's: set its data aside and restart it"))
+            why = f"this node's state at slot {slot} differs from the majority's: set its data aside and restart it"
+            self.fatal(InternalError(why))
         elif verdict is Verdict.SPLIT and not self.writes_stopped:
             self.writes_stopped = f"no two nodes agree on the state at slot {slot}"
             self.log("writes stop", why=self.writes_stopped)

@@ -23,7 +23,8 @@ from loggos.coordination.zookeeper.codec import INT32, Acl, Reader, encode_acl, 
 OPEN: Final = encode_acl([Acl(codec.PERM_ALL, b"world", b"anyone")])
 EVENT_KINDS: Final = {1: "created", 2: "deleted", 3: "changed", 4: "children"}
 CONNECT_TIMEOUT_S: Final = 2.0
-CONNECT: Final = struct.Struct(">iiqiqi16s?")  # frame length, protocol version, zxid seen, timeout, session, 16, password, read only
+# frame length, protocol version, zxid seen, timeout, session, 16, password, read only
+CONNECT: Final = struct.Struct(">iiqiqi16s?")
 
 
 class SessionEnded(Exception):

@@ -70,7 +70,8 @@ class CarefulNemesis(Nemesis):
         is refused by name."""
         files = all_files(host.platter.root)
         spared = [path for path, _ in files if path.startswith("journal/")][-2:]
-        candidates = [(path, node) for path, node in files if path not in spared and not path.startswith("identity") and node.data]
+        spared += [path for path, node in files if path.startswith("identity") or not node.data]
+        candidates = [(path, node) for path, node in files if path not in spared]
         if not candidates:
             return ""
         path, node = host.platter.draws.choice(candidates)

@@ -69,11 +69,11 @@ class LogRecorder:
         codes = tuple(outcome.codes)
         if seen is not None:
             if seen != (command, codes) and len(self.differences) < DIFFERENCES_MAX:
-                self.differences.append(Violation("agreement", f"node {node} applied something else at index {first} than another node"))
+                self.differences.append(Violation("agreement", f"node {node} applied something else at {first} than another"))
             return
         self._first[first] = (command, codes)
         if first != self.last + 1:
-            self.differences.append(Violation("gap", f"node {node} applied index {first} first, before anybody applied {self.last + 1}"))
+            self.differences.append(Violation("gap", f"node {node} applied {first} before anybody applied {self.last + 1}"))
         self.last = first + len(codes) - 1
         self.log.extend(self._entries(first, command, outcome))
 
@@ -108,7 +108,8 @@ class LogRecorder:
         _, count = commands.EXPIRE_HEADER.unpack_from(command)
         entries = []
         for number in range(count):
-            session, last_seen = commands.EXPIRE_ITEM.unpack_from(command, commands.EXPIRE_HEADER.size + number * commands.EXPIRE_ITEM.size)
+            at = commands.EXPIRE_HEADER.size + number * commands.EXPIRE_ITEM.size
+            session, last_seen = commands.EXPIRE_ITEM.unpack_from(command, at)
             code = outcome.codes[min(number, len(outcome.codes) - 1)]
             index = first + min(number, len(outcome.codes) - 1)
             entries.append(Applied(index, session, Request("expire"), code, 0, self._now(), last_seen))

@@ -40,7 +40,7 @@ class Scenario:
     clients: int = 6
     chaos_s: float = 60.0
     gap_s: float = 2.0
-    mix: Mix = Mix()
+    mix: Mix = field(default_factory=Mix)
     weights: dict[str, float] | None = None
     regions: bool = False
     operations_min: int = 2_000
@@ -61,7 +61,8 @@ SCENARIOS: Final = {
             slow_disk=2, hang_disk=2, full_disk=2, isolate=1,
         )),
         Scenario("elections", gap_s=1.0, weights=_only(
-            crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4, lossy_link=2, slow_link=2,
+            crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4,
+            lossy_link=2, slow_link=2,
         )),
         Scenario("clocks", weights=_only(clock_jump=5, clock_drift=4, pause=4, stall=4, crash=2, isolate=2)),
         Scenario("calm", weights=_only(stall=1), gap_s=20.0),
@@ -218,7 +219,11 @@ class Run:
 
 
 def run_seed(
-    seed: int, scenario: Scenario | None = None, parts: Parts | None = None, schedule: Schedule | None = None, record: bool = False
+    seed: int,
+    scenario: Scenario | None = None,
+    parts: Parts | None = None,
+    schedule: Schedule | None = None,
+    record: bool = False,
 ) -> RunReport:
     """Run one seed to its verdict."""
     return Run(seed, scenario or scenario_for(seed), parts or Parts(), schedule, record).execute()

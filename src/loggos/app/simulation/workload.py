@@ -150,9 +150,13 @@ class Worker:
         return [Request("children", self._draws.choice([QUEUE, GROUP, ROOT]), watch=self._draws.chance(0.3))]
 
     def multi(self) -> list[Request]:
+        """Parts of every kind in any order, so that the one that fails has others before it."""
         one, two = self._key(), self._key()
         guard = Request("check", one, version=self._versions.get(one, 0))
-        return [Request("multi", parts=(guard, Request("set", two, self._value()), Request("set", one, self._value())))]
+        other = self._draws.choice([self.create, self.delete, self.enqueue, self.join, self.set])(self)
+        parts = [guard, Request("set", two, self._value()), Request("set", one, self._value()), *other]
+        self._draws.shuffle(parts)
+        return [Request("multi", parts=tuple(parts))]
 
     def add_watch(self) -> list[Request]:
         path = self._draws.choice([ROOT, GROUP, self._key()])
