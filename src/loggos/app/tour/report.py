@@ -172,8 +172,9 @@ def render(story: Story, proofs: Sequence[Proof], facts: Mapping[str, str], comm
     verdict = "Every proof holds." if good else "A proof FAILED; it says where to look."
     intro = (
         f"{story.workers} workers, each a process with a stock kazoo client, made {story.total:,} increments of one counter "
-        f"under one lock, on {story.nodes} Loggos nodes on this machine. Every write carried its holder's token and was checked by "
-        "the servers. Meanwhile the leader was killed twice and paused once, and a holder of the lock was paused with a write ready."
+        f"under one lock, on {story.nodes} Loggos nodes on this machine. Every write carried its holder's token and was "
+        "checked by the servers. Meanwhile the leader was killed twice and paused once, and a holder of the lock was paused "
+        "with a write ready."
     )
     seen = (
         "Increments per second. A band lasts from the fault until what was struck was started again or resumed; "
