@@ -105,15 +105,16 @@ class LogRecorder:
         return entries
 
     def _expire_entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
+        """One entry per session that ended; one that had acted since took no index."""
         _, count = commands.EXPIRE_HEADER.unpack_from(command)
-        entries = []
-        for number in range(count):
-            at = commands.EXPIRE_HEADER.size + number * commands.EXPIRE_ITEM.size
-            session, last_seen = commands.EXPIRE_ITEM.unpack_from(command, at)
-            code = outcome.codes[min(number, len(outcome.codes) - 1)]
-            index = first + min(number, len(outcome.codes) - 1)
-            entries.append(Applied(index, session, Request("expire"), code, 0, self._now(), last_seen))
-        return entries
+        at, size = commands.EXPIRE_HEADER.size, commands.EXPIRE_ITEM.size
+        items = [commands.EXPIRE_ITEM.unpack_from(command, at + number * size) for number in range(count)]
+        last_seen = dict(items)
+        ended = zip(outcome.ended, outcome.codes, strict=True)
+        return [
+            Applied(first + number, session, Request("expire"), code, 0, self._now(), last_seen[session])
+            for number, (session, code) in enumerate(ended)
+        ]
 
 
 def recording_registry(base: type[Registry], node: int, recorder: LogRecorder) -> type[Registry]:

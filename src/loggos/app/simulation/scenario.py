@@ -181,13 +181,18 @@ class Run:
             operations=self.history.operations,
             log=self.recorder.log,
             events=self.history.events,
-            session_timeouts=self.history.session_timeouts,
+            session_timeouts=self._true_timeouts(),
         )
         found = [*self.cluster.violations, *self.recorder.differences, *self.violations]
         found += check_witness(history, WitnessRules(existing=("/zookeeper", "/zookeeper/quota", "/zookeeper/config")))
         found += check_watches(history)
         found += self._did_real_work()
         self.violations = found
+
+    def _true_timeouts(self) -> dict[int, float]:
+        """The least true time in which a session may expire: a leader's clock may run fast (the cell's clock is its, rule 14)."""
+        rate = max((step.args["rate"] for step in self.schedule.steps if step.action == "clock_drift"), default=1.0)
+        return {session: timeout / max(1.0, rate) for session, timeout in self.history.session_timeouts.items()}
 
     def _did_real_work(self) -> list[Violation]:
         """Rule 32."""
