@@ -26,9 +26,9 @@ from loggos.base.limits import (
     SNAPSHOT_JOURNAL_BYTES,
     TICK_MS,
 )
-from loggos.base.ports import Follower, World
-from loggos.consensus.codec import decode_message, encode_message
-from loggos.consensus.types import Entry, Kind, Ready, Role, Status
+from loggos.base.ports import Buffer, Follower, World
+from loggos.consensus.codec import decode_message, encode_parts
+from loggos.consensus.types import Entry, Kind, Outgoing, Ready, Role, Status
 from loggos.node.barriers import Barriers
 from loggos.node.batch import encode_batch, runs_are_whole
 from loggos.node.digests import DIGEST_EVERY, Digests, Verdict
@@ -328,11 +328,10 @@ class Replica:
         return Stamps(self.world.clock.wall_ms(), self.cell_ms)
 
     def _carry_out(self, ready: Ready) -> None:
-        for to, message in ready.messages:
-            self.mesh.post(to, frame(Type.MESSAGE, encode_message(message)))
-        self.mesh.flush()
         self.persister.add(ready)
-        self.persister.pump()
+        self.persister.pump()  # the disk first: it works while the rest of this turn goes on
+        self._send(ready.messages)
+        self.mesh.flush()
         if ready.status is not None:
             self._status_changed(ready.status)
         if ready.committed:
@@ -345,8 +344,16 @@ class Replica:
 
     def ready_durable(self, ready: Ready) -> None:
         self.engine.persisted(ready.number)
-        for to, message in ready.messages_after:
-            self.mesh.post(to, frame(Type.MESSAGE, encode_message(message)))
+        self._send(ready.messages_after)
+
+    def _send(self, messages: tuple[Outgoing, ...]) -> None:
+        """Post each message; one that goes to several peers in a row is encoded once."""
+        encoded: object = None
+        buffers: list[Buffer] = []
+        for to, message in messages:
+            if message is not encoded:
+                encoded, buffers = message, frame(Type.MESSAGE, *encode_parts(message))
+            self.mesh.post(to, buffers)
 
     def disk_full(self, error: OutOfSpaceError) -> None:
         self.metrics.count("disk_full")
