@@ -7,6 +7,8 @@ memory and promises stay bounded. Source: Lamport, Paxos Made Simple, section 2.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from loggos.base.errors import PeerError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot, ballot_node
 from loggos.consensus.core import Core
@@ -124,9 +126,11 @@ class Acceptor(Core):
 
     # --- hooks ---------------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def learn_upto(self, sender: NodeId, ballot: Ballot, upto: Slot) -> None:
         raise NotImplementedError
 
+    @abstractmethod
     def new_leader_heard(self) -> None:
         raise NotImplementedError
 

@@ -11,6 +11,7 @@ and no entropy (`random` is).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -187,18 +188,22 @@ class Core:
 
     # --- hooks of the layers above --------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def voter_changed(self, node: NodeId) -> None:
         """A voter began a new life: forget what its old one testified or voted."""
         raise NotImplementedError
 
+    @abstractmethod
     def own_standing_changed(self) -> None:
         """This node gained or lost its vote."""
         raise NotImplementedError
 
+    @abstractmethod
     def abandon(self) -> None:
         """Stop leading or standing for election, if this node does; follow nobody until heard from."""
         raise NotImplementedError
 
+    @abstractmethod
     def lose_leader(self) -> None:
         """Nobody leads any more, as far as this node knows."""
         raise NotImplementedError

@@ -11,6 +11,8 @@ Made Simple, section 2.5; Ongaro, dissertation, section 9.6 (pre-vote).
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot, ballot_node
 from loggos.consensus.acceptor import check_owner
 from loggos.consensus.learner import Learner
@@ -268,6 +270,7 @@ class Election(Learner):
     def own_ballot(self) -> Ballot:
         return NO_BALLOT
 
+    @abstractmethod
     def promises_changed(self, campaign: Campaign) -> None:
         """Perhaps there is a quorum now, or enough testimony for a slot that waited."""
         raise NotImplementedError

@@ -10,6 +10,8 @@ safety rules 1-6, 10.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.acceptor import check_owner
 from loggos.consensus.codec import encode_rejoin
@@ -391,14 +393,18 @@ class Leader(Election):
 
     # --- hooks ---------------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def read_round(self) -> int:
         raise NotImplementedError
 
+    @abstractmethod
     def reads_confirmed(self, lead: Leadership) -> None:
         raise NotImplementedError
 
+    @abstractmethod
     def reads_failed(self, lead: Leadership) -> None:
         raise NotImplementedError
 
+    @abstractmethod
     def asks_failed(self) -> None:
         raise NotImplementedError

@@ -12,6 +12,8 @@ older leader had left there, which is superseded but raises nothing (tests/conse
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.acceptor import Acceptor
 from loggos.consensus.codec import decode_rejoin
@@ -206,5 +208,6 @@ class Learner(Acceptor):
 
     # --- hooks ---------------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def is_leading(self) -> bool:
         raise NotImplementedError

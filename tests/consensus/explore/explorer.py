@@ -344,7 +344,7 @@ class Explorer:
             packet_id = self.packet_ids.setdefault(packet, len(self.packets))
             if packet_id == len(self.packets):
                 self.packets.append(packet)
-            network[packet_id] = min(self.instance.copies, network.get(packet_id, 0) + 1)
+            network[packet_id] = self.instance.copies
         members = (*state.members[:where], member, *state.members[where + 1 :])
         for packet_id in [each for each in network if self.is_dead(self.packets[each], members)]:
             del network[packet_id]
