@@ -2,7 +2,8 @@
 
 Rules: a `Platter` is one machine's disk and survives its lives; a `SimDisk` is one life's port to it. As on the host, journal
 writes (`write_sync`) go one after another on one lane and everything else on another. What a life had handed over but not
-started dies with it; the one operation in progress happened wholly, or not at all, at random. After a failed write or sync a
+started dies with it; the one operation in progress happened wholly, or not at all, or (a journal write) without its sync, at
+random, so that a power cut can tear it. After a failed write or sync a
 file refuses for good.
 
 Faults are set on `platter.faults` by whoever torments the disk; each one that fires is counted in the trace.
@@ -60,6 +61,7 @@ class _Operation(NamedTuple):
     work: Callable[[], Any]
     future: asyncio.Future[Any]
     is_sync: bool
+    first_half: Callable[[], Any] | None = None  # what comes before the sync, where one operation is both
 
 
 class Platter:
@@ -134,14 +136,15 @@ class Platter:
                     timer.cancel()
                 self._timers[lane], self._due[lane] = None, False
                 queue.clear()
-                if self.draws.chance(0.5):
-                    self._do_unheard(head)
+                unheard = self.draws.choice([None, head.first_half, head.work])
+                if unheard is not None:
+                    self._do_unheard(unheard)
             elif queue:
                 assert all(operation.life is not life for operation in queue)
 
-    def _do_unheard(self, operation: _Operation) -> None:
+    def _do_unheard(self, work: Callable[[], Any]) -> None:
         try:
-            operation.work()
+            work()
         except (OSError, StorageError, OutOfSpaceError):
             return
 
@@ -228,7 +231,8 @@ class SimFile:
     def write_sync(self, offset: int, chunks: Sequence[Buffer]) -> Awaitable[None]:
         data = b"".join(chunks)
         kind = f"write_sync {len(data)} bytes at {offset} of {self.path}"
-        return self._disk.submit(JOURNAL_LANE, kind, lambda: self._write_and_sync(offset, data), is_sync=True)
+        both, first_half = (lambda: self._write_and_sync(offset, data)), (lambda: self._write_journal(offset, data))
+        return self._disk.submit(JOURNAL_LANE, kind, both, is_sync=True, first_half=first_half)
 
     async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
         data = b"".join(chunks)
@@ -249,9 +253,12 @@ class SimFile:
         return bytes(self._node.data[offset : offset + size_bytes])
 
     def _write_and_sync(self, offset: int, data: bytes) -> None:
+        self._write_journal(offset, data)
+        self._sync()
+
+    def _write_journal(self, offset: int, data: bytes) -> None:
         self._platter.journal_written(self._node, offset, len(data))
         self._write(offset, data)
-        self._sync()
 
     def _write(self, offset: int, data: bytes) -> None:
         self._refuse_if_failed()
@@ -303,10 +310,12 @@ class SimDisk:
         self.failed: dict[FileNode, None] = {}
         self._life = life
 
-    def submit(self, lane: int, kind: str, work: Callable[[], Any], is_sync: bool = False) -> asyncio.Future[Any]:
+    def submit(
+        self, lane: int, kind: str, work: Callable[[], Any], is_sync: bool = False, first_half: Callable[[], Any] | None = None
+    ) -> asyncio.Future[Any]:
         future = self.platter.loop.create_future()
         if not self._life.dead:
-            self.platter.submit(lane, _Operation(self._life, kind, work, future, is_sync))
+            self.platter.submit(lane, _Operation(self._life, kind, work, future, is_sync, first_half))
         return future
 
     async def run(self, kind: str, work: Callable[[], Any]) -> Any:

@@ -31,7 +31,7 @@ _WRITE_ON_S: Final = 1.0
 _WRITES_BEHIND: Final = 10  # journal writes behind a bad one
 DAMAGING: Final = ("wipe", "rot", "misdirect", "lose_write")
 DEFAULT_WEIGHTS: Final[dict[str, float]] = {
-    "crash": 3, "power_cut": 3, "power_cut_all": 0.5, "wipe": 0.5, "pause": 3, "stall": 3,
+    "crash": 3, "power_cut": 3, "power_cut_all": 1, "wipe": 0.5, "pause": 3, "stall": 3,
     "clock_jump": 1.5, "clock_drift": 1, "rot": 0.7, "misdirect": 0.3, "lose_write": 0.3, "sync_error": 1, "write_error": 0.5,
     "slow_disk": 2, "hang_disk": 1.5, "full_disk": 1, "isolate": 3, "halves": 2, "ring": 1, "one_way": 2, "swizzle": 2,
     "lossy_link": 2, "slow_link": 2, "half_open": 2, "reset": 2,
@@ -146,7 +146,9 @@ def _power_cut(draws: Draws, voters: list[str], others: list[str]) -> Args:
 
 
 def _power_cut_all(draws: Draws, voters: list[str], others: list[str]) -> Args:
-    return {"hosts": voters, "for_s": [_seconds(draws, 0.2, 3) for _ in voters]}
+    """Often after a while in which every disk is slow, so that much is on its way."""
+    slow_s = draws.choice([0.0, _seconds(draws, 0.1, 1)])
+    return {"hosts": voters, "for_s": [_seconds(draws, 0.2, 3) for _ in voters], "slow_s": slow_s}
 
 
 def _clock_jump(draws: Draws, voters: list[str], others: list[str]) -> Args:
@@ -166,14 +168,14 @@ def _halves(draws: Draws, voters: list[str], others: list[str]) -> Args:
     names = voters + others
     draws.shuffle(names)
     at = draws.randint(1, max(1, len(names) - 1))
-    return {"groups": [names[:at], names[at:]], "for_s": _seconds(draws, 0.5, 12)}
+    return {"groups": [names[:at], names[at:]], "for_s": _seconds(draws, 0.5, 12), "rejects": draws.chance(0.5)}
 
 
 def _isolate(draws: Draws, voters: list[str], others: list[str]) -> Args:
     """From the other voters only, or from everybody."""
     host = draws.choice(voters)
     rest = [name for name in voters + (others if draws.chance(0.5) else []) if name != host]
-    return {"groups": [[host], rest], "for_s": _seconds(draws, 0.5, 12)}
+    return {"groups": [[host], rest], "for_s": _seconds(draws, 0.5, 12), "rejects": draws.chance(0.5)}
 
 
 def _ring(draws: Draws, voters: list[str], others: list[str]) -> Args:
@@ -328,6 +330,16 @@ class Nemesis:
         self._later(args["for_s"], lambda: self._restart(host))
 
     def _do_power_cut_all(self, args: Args) -> None:
+        if args.get("slow_s"):
+            for name in args["hosts"]:
+                self._set_fault({"host": name, "for_s": args["slow_s"]}, "slow", 0.5)
+            self._later(args["slow_s"], lambda: self._cut_all_power(args))
+        else:
+            self._cut_all_power(args)
+
+    def _cut_all_power(self, args: Args) -> None:
+        if self._is_healed:
+            return
         for name, seconds in zip(args["hosts"], args["for_s"], strict=True):
             host = self.world.hosts[name]
             if host.is_running and name not in self.spared:
@@ -427,7 +439,12 @@ class Nemesis:
         self._later(seconds, lambda: _mend_all(network, links))
 
     def _do_halves(self, args: Args) -> None:
+        """Packets across are lost without a word, or (`rejects`) every connection across is reset first, as a firewall may do it:
+        then both sides know at once."""
         one, two = args["groups"]
+        if args.get("rejects"):
+            for a, b in [(a, b) for a in one for b in two]:
+                self.world.network.reset_connections(a, b)
         self._cut_for([link for a in one for b in two for link in ((a, b), (b, a))], args["for_s"])
 
     _do_isolate = _do_halves

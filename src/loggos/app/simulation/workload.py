@@ -153,7 +153,7 @@ class Worker:
         """Parts of every kind in any order, so that the one that fails has others before it."""
         one, two = self._key(), self._key()
         guard = Request("check", one, version=self._versions.get(one, 0))
-        other = self._draws.choice([self.create, self.delete, self.enqueue, self.join, self.set])(self)
+        other = self._draws.choice([self.create, self.delete, self.enqueue, self.join, self.set])()
         parts = [guard, Request("set", two, self._value()), Request("set", one, self._value()), *other]
         self._draws.shuffle(parts)
         return [Request("multi", parts=tuple(parts))]
