@@ -251,11 +251,13 @@ def test_which_error_comes_first(driver: Driver, client: Client, request_: tuple
 OPEN_THEN = (Acl(31, b"world", b"anyone"),)
 
 
-def test_a_null_path_and_null_data_are_empty(driver: Driver, client: Client) -> None:
+def test_a_null_path_is_empty_and_null_data_stay_null(driver: Driver, client: Client) -> None:
     client.made(create(b"/a", b"x"))
     assert client.code((5, struct.pack(">iii", -1, -1, -1))) == BAD_ARGUMENTS
     stat = client.stat((5, struct.pack(">i2sii", 2, b"/a", -1, -1)))
-    assert stat.data_length == 0 and driver.machine.tree.nodes[b"/a"].data == b""
+    assert stat.data_length == 0 and driver.machine.tree.nodes[b"/a"].data is None
+    client.made(create(b"/empty", b""))
+    assert driver.machine.tree.nodes[b"/empty"].data == b""
 
 
 def test_bytes_after_a_request_are_ignored(driver: Driver, client: Client) -> None:

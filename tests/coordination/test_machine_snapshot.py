@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -59,6 +60,18 @@ def test_a_restored_machine_is_equal_in_every_field(driver: Driver) -> None:
     for key, session in driver.machine.sessions.items():
         for name in fields:
             assert getattr(copy.sessions[key], name) == getattr(session, name), name
+
+
+def test_null_data_are_not_empty_data_in_a_snapshot_and_a_digest() -> None:
+    driver = Driver()
+    client = driver.client()
+    client.made(create(b"/a", b""))
+    client.stat(set_data(b"/a", b""))
+    digest = driver.machine.digest()
+    client.code((5, struct.pack(">i2sii", 2, b"/a", -1, -1)))
+    copy = restored(driver.machine.snapshot())
+    assert copy.tree.nodes[b"/a"].data is None and copy.tree.nodes[b"/a"].acl is OPEN_ACL
+    assert copy.digest() == driver.machine.digest() != digest
 
 
 def test_slices_are_bounded(driver: Driver) -> None:

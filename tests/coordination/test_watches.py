@@ -216,6 +216,39 @@ async def test_persistent_and_recursive_watches_stay() -> None:
 
 
 @in_loop
+async def test_who_may_not_read_a_node_is_not_told_of_it() -> None:
+    """Its one-shot watches are used up all the same (CVE-2024-23944)."""
+    cell = FakeCell().start()
+    watcher, writer = await RawClient(cell).connect(), await RawClient(cell).connect()
+    await writer.do(writer.auth(b"digest", b"me:secret"), writer.create(b"/p"))
+    own = codec.encode_acl([codec.Acl(31, b"auth", b"")])
+
+    def hidden(path: bytes) -> bytes:
+        return writer.request(codec.OP_CREATE, encode_buffer(path) + encode_buffer(b"") + own + INT32.pack(0))
+
+    await watcher.do(watcher.add_watch(b"/p", 1), watcher.exists(b"/p/h", watch=True), watcher.children(b"/p", watch=True))
+    replies = await writer.do(hidden(b"/p/h"), writer.set(b"/p/h"), writer.delete(b"/p/h"))
+    assert [reply.error for reply in replies if isinstance(reply, Reply)] == [0, 0, 0]
+    assert kinds(watcher.received()) == [(CHILDREN, b"/p")], "of /p it may hear, of /p/h not"
+    await writer.do(writer.add_watch(b"/p", 1), hidden(b"/p/h"))
+    assert kinds(watcher.received()) == [], "the watches of exists and getChildren are used up"
+    seen = await writer.do(writer.set(b"/p/h"))
+    assert kinds(seen)[0] == (3, b"/p/h"), "the owner is told"
+
+
+@in_loop
+async def test_who_may_not_read_the_parent_is_not_told_of_its_children() -> None:
+    cell = FakeCell().start()
+    watcher, writer = await RawClient(cell).connect(), await RawClient(cell).connect()
+    await writer.do(writer.create(b"/p"))
+    await watcher.do(watcher.children(b"/p", watch=True))
+    no_reading = codec.encode_acl([codec.Acl(codec.PERM_ALL & ~codec.PERM_READ, b"world", b"anyone")])
+    await writer.do(writer.request(codec.OP_SET_ACL, encode_buffer(b"/p") + no_reading + INT32.pack(-1)))
+    await writer.do(writer.create(b"/p/kid"))
+    assert kinds(watcher.received()) == []
+
+
+@in_loop
 async def test_check_and_remove_answer_in_their_own_types_and_no_event_is_sent_for_a_removal() -> None:
     cell = FakeCell().start()
     client = await RawClient(cell).connect()

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from loggos.base.ids import Index, NodeId, SessionId
+from loggos.coordination.acl import OPEN_ACL, AclList
 
 MACHINE_ID: Final = 1
 
@@ -48,6 +49,8 @@ class TreeEvent(NamedTuple):
     kind: int
     path: bytes
     index: Index  # type: ignore[assignment]  # the zxid of the change (hides tuple.index, which nobody asks a change for)
+    acl: AclList = OPEN_ACL  # the node's; who may not read it is not told of the change
+    parent_acl: AclList = OPEN_ACL  # CREATED and DELETED: the parent's, for the change of its children
 
 
 class Attached(NamedTuple):

@@ -50,7 +50,7 @@ Arguments = tuple[Any, ...]
 
 
 def _read_create(reader: Reader) -> Arguments:
-    return reader.buffer(), reader.buffer(), read_acl(reader), reader.int32()
+    return reader.buffer(), reader.nullable(), read_acl(reader), reader.int32()
 
 
 def _read_path_version(reader: Reader) -> Arguments:
@@ -58,7 +58,7 @@ def _read_path_version(reader: Reader) -> Arguments:
 
 
 def _read_set_data(reader: Reader) -> Arguments:
-    return reader.buffer(), reader.buffer(), reader.int32()
+    return reader.buffer(), reader.nullable(), reader.int32()
 
 
 def _read_set_acl(reader: Reader) -> Arguments:
@@ -225,7 +225,7 @@ class CoordinationMachine:
             return self._general(run, opcode, xid, command, at, end)
         index = run.index
         self.tree.set_data(path, node, command[path_end + 4 : data_end], index, run.wall_ms)
-        run.events.append(TreeEvent(run.position, CHANGED, path, Index(index)))
+        run.events.append(TreeEvent(run.position, CHANGED, path, Index(index), node.acl))
         if run.answer:
             run.replies.append(encode_stat_reply(xid, index, node))
         return OK
@@ -252,11 +252,11 @@ class CoordinationMachine:
 
     # --- single operations: change, and the body of the reply ---------------------------------------------------------------
 
-    def _do_create(self, run: Run, path: bytes, data: bytes, acl: AclList, flags: int) -> bytes:
+    def _do_create(self, run: Run, path: bytes, data: bytes | None, acl: AclList, flags: int) -> bytes:
         created, _ = self.operations.create(run, path, data, self.acls.intern(acl), flags)
         return codec.encode_buffer(created)
 
-    def _do_create2(self, run: Run, path: bytes, data: bytes, acl: AclList, flags: int) -> bytes:
+    def _do_create2(self, run: Run, path: bytes, data: bytes | None, acl: AclList, flags: int) -> bytes:
         created, node = self.operations.create(run, path, data, self.acls.intern(acl), flags)
         return codec.encode_buffer(created) + encode_stat(node)
 
@@ -264,7 +264,7 @@ class CoordinationMachine:
         self.operations.delete(run, path, version)
         return b""
 
-    def _do_set_data(self, run: Run, path: bytes, data: bytes, version: int) -> bytes:
+    def _do_set_data(self, run: Run, path: bytes, data: bytes | None, version: int) -> bytes:
         return encode_stat(self.operations.set_data(run, path, data, version))
 
     def _do_set_acl(self, run: Run, path: bytes, acl: AclList, version: int) -> bytes:
@@ -438,7 +438,7 @@ def encode_stat_reply(xid: int, index: int, node: Znode) -> bytes:
         exposed_cversion(node),
         node.aversion,
         node.owner,
-        len(node.data),
+        len(node.data or b""),
         len(children) if children else 0,
         node.pzxid,
     )

@@ -59,7 +59,7 @@ class Operations:
         self.sessions = sessions
         self.acls = acls
 
-    def create(self, run: Run, path: bytes, data: bytes, acl: AclList, flags: int) -> tuple[bytes, Znode]:
+    def create(self, run: Run, path: bytes, data: bytes | None, acl: AclList, flags: int) -> tuple[bytes, Znode]:
         """Gives the path as created (with its sequence number) and the node."""
         tree, session = self.tree, run.session
         if flags & ~_FLAGS_KNOWN:
@@ -91,7 +91,7 @@ class Operations:
             session.ephemerals[path] = None
             if tree.undo is not None:
                 tree.undo.append((self._undo_own, (session, path)))
-        run.events.append(TreeEvent(run.position, CREATED, path, Index(run.index)))
+        run.events.append(TreeEvent(run.position, CREATED, path, Index(run.index), acl, parent.acl))
         return path, node
 
     def _undo_own(self, session: Session, path: bytes) -> None:
@@ -117,21 +117,22 @@ class Operations:
 
     def _remove(self, run: Run, path: bytes, parent_path: bytes, node: Znode) -> None:
         tree = self.tree
+        parent_acl = tree.nodes[parent_path].acl
         tree.delete(path, parent_path, run.index)
         if node.owner:
             owner = self.sessions[SessionId(node.owner)]
             del owner.ephemerals[path]
             if tree.undo is not None:
                 tree.undo.append((self._undo_disown, (owner, path)))
-        run.events.append(TreeEvent(run.position, DELETED, path, Index(run.index)))
+        run.events.append(TreeEvent(run.position, DELETED, path, Index(run.index), node.acl, parent_acl))
 
-    def set_data(self, run: Run, path: bytes, data: bytes, version: int) -> Znode:
+    def set_data(self, run: Run, path: bytes, data: bytes | None, version: int) -> Znode:
         self.demand_valid(path)
         node = self.node_at(path)
         self.demand(node.acl, codec.PERM_WRITE, run.session)
         self.demand_version(node.version, version)
         self.tree.set_data(path, node, data, run.index, run.wall_ms)
-        run.events.append(TreeEvent(run.position, CHANGED, path, Index(run.index)))
+        run.events.append(TreeEvent(run.position, CHANGED, path, Index(run.index), node.acl))
         return node
 
     def set_acl(self, run: Run, path: bytes, acl: AclList, version: int) -> Znode:

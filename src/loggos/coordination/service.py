@@ -33,6 +33,7 @@ from loggos.base.limits import (
     WATCHES_PER_CONNECTION_MAX,
 )
 from loggos.base.ports import Clock, Entropy, Log, Spawner
+from loggos.coordination.acl import OPEN_ACL, permits
 from loggos.coordination.commands import (
     ATTACH,
     ATTACH_HEADER,
@@ -46,7 +47,8 @@ from loggos.coordination.commands import (
 )
 from loggos.coordination.liveness import Liveness
 from loggos.coordination.machine import CoordinationMachine
-from loggos.coordination.watches import WatchTable
+from loggos.coordination.watches import EVENT_CHILDREN, WatchTable
+from loggos.coordination.zookeeper.codec import PERM_READ
 
 logger = logging.getLogger(__name__)
 
@@ -346,8 +348,17 @@ class CoordinationService:
                     if before > position:
                         client.answered(replies, position, before)
                         position = before
-                watcher.notify(kind, path, event.index)
+                if self.may_hear(watcher, event, kind):
+                    watcher.notify(kind, path, event.index)
         return position
+
+    def may_hear(self, watcher: Client, event: TreeEvent, kind: int) -> bool:
+        """May it read the node that the event is about? If not, its watch is used up without a word (CVE-2024-23944)."""
+        acl = event.parent_acl if kind == EVENT_CHILDREN else event.acl
+        if acl is OPEN_ACL:
+            return True
+        session = self.machine.sessions.get(SessionId(watcher.session))
+        return session is not None and permits(acl, PERM_READ, session.identities)
 
     def replies_before(self, event: TreeEvent) -> int:
         """How many replies of its run go before an event: those of the operations before the one that caused it."""

@@ -34,11 +34,13 @@ _END_KIND: Final = 3
 _NODE: Final = struct.Struct(">BqqqqqqiiiHI")
 # kind, id, timeout, password, node, generation, sequence, last seen, address length, identities; then address and (scheme, id)s
 _SESSION: Final = struct.Struct(">Bqi16sBqqqBH")
+_NULL_DATA: Final = 0xFFFFFFFF  # in the place of the data's length: null, which is not the same as empty
 _END: Final = struct.Struct(">BQQ")  # kind, nodes, sessions
 
 
 def encode_node(path: bytes, node: Znode) -> bytes:
     """A node's record, without its length."""
+    data = node.data
     head = _NODE.pack(
         _NODE_KIND,
         node.owner,
@@ -51,9 +53,9 @@ def encode_node(path: bytes, node: Znode) -> bytes:
         node.aversion,
         node.creates,
         len(path),
-        len(node.data),
+        _NULL_DATA if data is None else len(data),
     )
-    return head + path + node.data + (b"" if node.acl is OPEN_ACL else encode_acl(node.acl))
+    return head + path + (data or b"") + (b"" if node.acl is OPEN_ACL else encode_acl(node.acl))
 
 
 def encode_session(session: Session) -> bytes:
@@ -225,9 +227,10 @@ def _records(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _restore_node(record: bytes, tree: Tree, acls: AclTable) -> None:
     _, owner, czxid, mzxid, pzxid, ctime, mtime, version, aversion, creates, path_bytes, data_bytes = _NODE.unpack_from(record)
     path_end = _NODE.size + path_bytes
-    data_end = path_end + data_bytes
+    is_null = data_bytes == _NULL_DATA
+    data_end = path_end if is_null else path_end + data_bytes
     acl = acls.intern(read_acl(Reader(record, data_end))) if data_end < len(record) else OPEN_ACL
-    node = Znode(record[path_end:data_end], acl, czxid, ctime, owner, tree.epoch)
+    node = Znode(None if is_null else record[path_end:data_end], acl, czxid, ctime, owner, tree.epoch)
     # equal numbers become one object: most nodes have not changed since they were made
     node.mzxid = czxid if mzxid == czxid else mzxid
     node.pzxid = czxid if pzxid == czxid else pzxid

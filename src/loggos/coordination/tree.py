@@ -48,7 +48,7 @@ class Znode:
         "version",
     )
 
-    def __init__(self, data: bytes, acl: AclList, index: int, wall_ms: int, owner: int, epoch: int) -> None:
+    def __init__(self, data: bytes | None, acl: AclList, index: int, wall_ms: int, owner: int, epoch: int) -> None:
         self.data = data
         self.acl = acl
         self.czxid = self.mzxid = self.pzxid = index
@@ -81,7 +81,7 @@ def encode_stat(node: Znode) -> bytes:
         exposed_cversion(node),
         node.aversion,
         node.owner,
-        len(node.data),
+        len(node.data or b""),
         len(children) if children else 0,
         node.pzxid,
     )
@@ -134,7 +134,9 @@ class Tree:
 
     # --- changes: the caller has checked everything -----------------------------------------------------------------------
 
-    def create(self, path: bytes, parent_path: bytes, data: bytes, acl: AclList, index: int, wall_ms: int, owner: int) -> Znode:
+    def create(
+        self, path: bytes, parent_path: bytes, data: bytes | None, acl: AclList, index: int, wall_ms: int, owner: int
+    ) -> Znode:
         parent = self.nodes[parent_path]
         if self.saver is not None:
             self.saver(parent_path, parent)
@@ -169,7 +171,7 @@ class Tree:
         self.link(path, parent)
         parent.pzxid = pzxid
 
-    def set_data(self, path: bytes, node: Znode, data: bytes, index: int, wall_ms: int) -> None:
+    def set_data(self, path: bytes, node: Znode, data: bytes | None, index: int, wall_ms: int) -> None:
         if self.saver is not None:
             self.saver(path, node)
         if self.undo is not None:
@@ -179,7 +181,7 @@ class Tree:
         node.mzxid = index
         node.mtime = wall_ms
 
-    def _undo_set_data(self, node: Znode, data: bytes, version: int, mzxid: int, mtime: int) -> None:
+    def _undo_set_data(self, node: Znode, data: bytes | None, version: int, mzxid: int, mtime: int) -> None:
         node.data, node.version, node.mzxid, node.mtime = data, version, mzxid, mtime
 
     def set_acl(self, path: bytes, node: Znode, acl: AclList) -> None:

@@ -3,7 +3,8 @@
 Rules:
 - A decoder gives a value, says need-more (`frame_length` only), or raises FrameError. Never a silent truncation: every length is
   checked against what is there before anything is allocated, so the cost is linear in the bytes received.
-- Null (length -1) and empty are the same to us: both decode to empty. (kazoo writes null for an empty string.)
+- Null (length -1) and empty are the same to us: both decode to empty. (kazoo writes null for an empty string.) Only a node's
+  data may be null.
 - Bytes after a record's last field are ignored, as ZooKeeper does.
 - Strings stay bytes: the tree's paths are UTF-8 bytes, checked by coordination/paths.py.
 Must not know: sockets, sessions, the tree. Source: zookeeper.jute, ZooDefs.java, KeeperException.java of Apache ZooKeeper 3.8.
@@ -200,6 +201,13 @@ class Reader:
 
     def boolean(self) -> bool:
         return self._data[self._take(1)] != 0
+
+    def nullable(self) -> bytes | None:
+        """A buffer that may be null, which is not the same as empty: a node's data."""
+        if self._end - self.at >= 4 and INT32.unpack_from(self._data, self.at)[0] == -1:
+            self.at += 4
+            return None
+        return self.buffer()
 
     def buffer(self) -> bytes:
         """A buffer or a ustring; empty for null."""

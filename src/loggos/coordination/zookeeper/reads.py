@@ -305,7 +305,9 @@ def add_watch(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     reader = Reader(frame, BODY_AT)
     path, kind = reader.buffer(), reader.int32()
     mode = _MODE_OF_ADD.get(kind)
-    if mode is None or not path.startswith(b"/"):
+    if mode is None:
+        raise FrameError(f"a watch of unknown mode {kind}")
+    if not path.startswith(b"/"):
         raise ReadError(BAD_ARGUMENTS)
     _watch(client, path, mode)
     return encode_reply(xid, client.service.index, 0, INT32.pack(0))
