@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from loggos.app.build import Node, Parts
+from loggos.app.simulation.probes import probing
 from loggos.app.simulation.recorder import LogRecorder, recording_registry
 from loggos.base.errors import DamageError, StorageError
 from loggos.base.ports import World
@@ -30,6 +31,7 @@ class SimCluster:
 
     def __init__(self, world: SimWorld, nodes: int, parts: Parts, recorder: LogRecorder) -> None:
         self.world, self.recorder = world, recorder
+        parts = probing(parts, world.probe)
         self.parts = replace(parts, member=replace(parts.member, sizes=SMALL))
         self.hosts: list[SimHost] = [world.host(f"n{i}") for i in range(1, nodes + 1)]
         self.nodes: dict[str, Node] = {}

@@ -13,25 +13,11 @@ from typing import Any, Final
 
 from loggos.app.simulation.explore import Finding
 from loggos.app.simulation.jobs import Recorded, Task
+from loggos.app.simulation.probes import KNOWN
 from loggos.app.simulation.shrinking import Shrunk
 from loggos.base.limits import SIM_VIOLATIONS_SHOWN_MAX
 from loggos.sim.loop import START_S
 
-# What nodes log when they take a path that a quiet cell never takes. "writes stop" is missing: it must never be reached.
-KNOWN_PROBES: Final = (
-    "torn tail cut",
-    "damaged data set aside",
-    "first start waits for voters",
-    "leader",
-    "steps down",
-    "node stops",
-    "disk full",
-    "snapshot",
-    "snapshot sent",
-    "snapshot not sent",
-    "snapshot installed",
-    "no snapshot",
-)
 DETAILS: Final = ("disk", "received")  # labels of lines that come by the thousand
 MESSAGE_MAX: Final = 600
 
@@ -74,7 +60,7 @@ class Totals:
 
     @property
     def never_reached(self) -> list[str]:
-        return [name for name in KNOWN_PROBES if name not in self.probes]
+        return [name for name in KNOWN if name not in self.probes]
 
     def as_json(self, wall_s: float) -> dict[str, Any]:
         """For programs."""
