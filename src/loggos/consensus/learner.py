@@ -1,13 +1,15 @@
 """The learner: which slots are chosen, delivery in order, and catching up from others.
 
-Rules: a commit index makes a held entry chosen only if it was accepted at the commit sender's ballot, else the entry is
-fetched (rule 3). Chosen entries and snapshots may come from anyone, for chosen is chosen; one Fetch is out at a time.
+Rules: a commit index makes a held entry chosen only if it was accepted at the commit sender's ballot, else the entry
+is fetched (rule 3). Chosen entries and snapshots may come from anyone, for chosen is chosen; one Fetch is out at a
+time.
 
-Primary order (rule 1): of each leader's batches a prefix is applied, in its order. A leader proposes batches only after its
-opening no-op is chosen, one slot after another; so a batch is applied only if every slot from that no-op to it carries the
-same origin, which is one comparison with the origin of the run so far. What follows a hole in the run is a no-op on every
-node, configuration too. To compare with the highest origin applied is not enough: a hole may be filled by a batch that an
-older leader had left there, which is superseded but raises nothing (tests/consensus/test_primary_order.py).
+Primary order (rule 1): of each leader's batches a prefix is applied, in its order. A leader proposes batches only
+after its opening no-op is chosen, one slot after another; so a batch is applied only if every slot from that no-op to
+it carries the same origin, which is one comparison with the origin of the run so far. What follows a hole in the run
+is a no-op on every node, configuration too. To compare with the highest origin applied is not enough: a hole may be
+filled by a batch that an older leader had left there, which is superseded but raises nothing
+(tests/golden/consensus/primary_order_hole_filled_by_older_leader.txt).
 """
 
 from __future__ import annotations
