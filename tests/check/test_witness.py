@@ -208,6 +208,15 @@ def test_expiry_of_a_session_that_acted() -> None:
     assert broken(run, session_timeouts={1: 50.0}) == {"expiry"}
 
 
+def test_expiry_of_a_session_whose_pings_were_answered() -> None:
+    run = Recorder()
+    run.do(1, "create", "/a")
+    run.expire(1, last_seen=1)
+    run.log[-1] = replace(run.log[-1], applied_at=10.0)
+    assert broken(run, kept=[(1, 2.0, 9.0), (1, 11.0, 12.0), (2, 2.0, 12.0)]) == set()
+    assert broken(run, kept=[(1, 2.0, 12.0)]) == {"expiry"}
+
+
 def test_reply_zxid_below_its_own_index_and_log_out_of_order() -> None:
     run = good()
     run.spoil(2, lambda operation: replace(operation, reply=Reply(0, 1)))

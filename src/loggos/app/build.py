@@ -92,6 +92,12 @@ class Node:
         replica = self.member.replica
         return self.door is not None and replica is not None and bool(replica.leader)
 
+    @property
+    def is_leader(self) -> bool:
+        """Does this node lead, as far as it knows?"""
+        replica = self.member.replica
+        return replica is not None and replica.leader == self.config.node
+
     def status(self) -> dict[str, Any]:
         """For `loggos status` and the console: JSON-able."""
         replica = self.member.replica

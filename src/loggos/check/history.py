@@ -131,6 +131,7 @@ class History:
     log: Sequence[Applied] = ()
     events: Sequence[WatchEvent] = ()
     session_timeouts: dict[int, Time] = field(default_factory=dict)
+    kept: Sequence[tuple[int, Time, Time]] = ()  # (session, since, until): kept alive by answered pings while nothing was wrong
 
 
 class Violation(NamedTuple):

@@ -12,7 +12,8 @@ Rules checked (the names that violations carry)
 - read-fresh       after a sync, or asked to be linearizable: never before what had been acknowledged when that was invoked
 - reply-zxid       the zxids in a connection's replies never go back, nor below the operation's own index
 - session-end      nothing of a session is applied after its end; nothing it owns outlives it (the model), or is read in its name
-- expiry           no session expires that wrote since its proposer looked, or that got a write answered within its timeout
+- expiry           no session expires that wrote since its proposer looked, or that got a write answered within its timeout, or
+  while answered pings kept it alive and nothing was wrong
 Source: safety rules, "The log is the witness"; faults-and-checkers B3 (rung a).
 """
 
@@ -185,6 +186,7 @@ class Witness:
         self.check_real_time()
         self.check_after_end()
         self.check_expiries()
+        self.check_kept_alive()
         sessions: dict[int, list[Operation]] = {}
         for operation in self.history.operations:
             sessions.setdefault(operation.session, []).append(operation)
@@ -255,6 +257,15 @@ class Witness:
                 operation = by_entry.get(entry.index)
                 if operation is not None:
                     invoked[entry.session] = max(operation.invoked_at, invoked.get(entry.session, operation.invoked_at))
+
+    def check_kept_alive(self) -> None:
+        expired = {
+            entry.session: entry.applied_at for entry in self.history.log if entry.request.kind == "expire" and entry.code == OK
+        }
+        for session, since, until in self.history.kept:
+            at = expired.get(session)
+            if at is not None and since <= at <= until:
+                self.report("expiry", f"session {session} expired at time {at}, its pings were answered from {since} to {until}")
 
     def _check_expiry(self, entry: Applied, writes: list[int], invoked_at: Time | None) -> None:
         if entry.last_seen is not None and writes and writes[-1] > entry.last_seen:

@@ -27,6 +27,7 @@ from loggos.sim.trace import Draws
 from loggos.sim.world import SimHost, SimWorld
 
 Args = dict[str, Any]
+Arguments = Callable[[Draws, list[str], list[str]], Args]  # draws an action's arguments, given the voters and the others
 _WRITE_ON_S: Final = 1.0
 _WRITES_BEHIND: Final = 10  # journal writes behind a bad one
 DAMAGING: Final = ("wipe", "rot", "misdirect", "lose_write")
@@ -91,15 +92,18 @@ def make_schedule(
     mean_gap_s: float = 2.0,
     weights: dict[str, float] | None = None,
     others: Sequence[str] = (),
+    more: dict[str, Arguments] | None = None,
 ) -> Schedule:
-    """Draw a schedule. `others`: hosts (clients) whose links and life may suffer too, but whose disks do not matter."""
+    """Draw a schedule. `others`: hosts (clients) whose links and life may suffer too, but whose disks do not matter. `more`: the
+    arguments of a scenario's own actions."""
+    arguments = _ARGUMENTS | (more or {})
     weights = DEFAULT_WEIGHTS if weights is None else weights
     actions, shares = list(weights), list(weights.values())
     steps: list[Step] = []
     at = draws.expovariate(1 / mean_gap_s)
     while at < chaos_s:
         action = draws.choices(actions, shares)[0]
-        steps.append(Step(round(at, 6), action, _ARGUMENTS[action](draws, list(voters), list(others))))
+        steps.append(Step(round(at, 6), action, arguments[action](draws, list(voters), list(others))))
         at += draws.expovariate(1 / mean_gap_s)
     return Schedule(chaos_s, tuple(steps))
 
@@ -213,7 +217,7 @@ def _slow_link(draws: Draws, voters: list[str], others: list[str]) -> Args:
     return {**_pair(draws, voters, others), "delay_s": _seconds(draws, 0.005, 0.4), "for_s": _seconds(draws, 1, 15)}
 
 
-_ARGUMENTS: Final[dict[str, Callable[[Draws, list[str], list[str]], Args]]] = {
+_ARGUMENTS: Final[dict[str, Arguments]] = {
     "crash": _crash, "power_cut": _power_cut, "power_cut_all": _power_cut_all, "wipe": _one(0.2, 5), "pause": _one(0.1, 12),
     "stall": _one(0.01, 0.5), "clock_jump": _clock_jump, "clock_drift": _clock_drift, "rot": _rot,
     "misdirect": _one(0.01, 0.3), "lose_write": _one(0.01, 0.3), "sync_error": _one(0.01, 1), "write_error": _one(0.01, 1),

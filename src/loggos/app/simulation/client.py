@@ -41,6 +41,7 @@ class History:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.events: list[WatchEvent] = []
+        self.kept: list[tuple[int, float, float]] = []  # sessions that pings kept alive, while nothing was wrong
         self.session_timeouts: dict[int, float] = {}
         self.order = 0
 
@@ -150,7 +151,7 @@ class SimClient:
     ) -> None:
         self._spawn = spawner.spawn
         self.process, self.servers, self.timeout_ms = process, servers, timeout_ms
-        self._history, self._now = history, now
+        self._history, self._now, self.now = history, now, now
         self.session, self._password = 0, bytes(16)
         self._xid = 0
         self._seen_zxid = 0
@@ -242,6 +243,10 @@ class SimClient:
         except TimeoutError:
             self.disconnect()
             raise Disconnected("no answer in time") from None
+
+    def kept_alive(self, since: float) -> None:
+        """This session's pings were answered from `since` until now."""
+        self._history.kept.append((self.session, since, self.last_reply_at))
 
     def ping(self) -> None:
         if self._writer is not None:

@@ -37,6 +37,7 @@ class SimCluster:
         self.nodes: dict[str, Node] = {}
         self.violations: list[Violation] = []
         self.stops: list[str] = []
+        self.on_event: Callable[[SimHost, str], None] = lambda host, event: None
         self._starts: dict[str, int] = {}
         self._suspects: dict[str, int] = {}  # hosts with silent damage, and in which life they got it
 
@@ -75,6 +76,7 @@ class SimCluster:
         def log(event: str, **fields: Any) -> None:
             self.world.trace.event(self.world.loop.time(), host.name, event, " ".join(f"{k}={v}" for k, v in fields.items()))
             self.world.probe(event)
+            self.on_event(host, event)
 
         return log
 

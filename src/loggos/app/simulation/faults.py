@@ -3,6 +3,9 @@
 Silent damage (a lost or misdirected write) is told from a torn tail only if later batches follow it in the journal. A
 crash right on it is a double fault, which GUARANTEES.md excludes; so a host with fresh silent damage is not crashed
 before it has written on. Likewise rot spares the last batch of a journal.
+
+An ambush is a fault in the moment that matters: it waits for an event of a node (it changes its leader or promises,
+a snapshot is there, a new life begins) and strikes that node right then.
 """
 
 from __future__ import annotations
@@ -12,11 +15,28 @@ from typing import Final
 
 from loggos.app.simulation.cluster import SimCluster
 from loggos.sim.inodes import all_files
-from loggos.sim.nemesis import Args, Nemesis, Schedule, Step
+from loggos.sim.nemesis import DEFAULT_WEIGHTS, Args, Arguments, Nemesis, Schedule, Step
+from loggos.sim.trace import Draws
 from loggos.sim.world import SimHost, SimWorld
 
 CRASHING: Final = ("crash", "power_cut", "power_cut_all", "wipe", "rot", "sync_error", "write_error")
 BATCHES_AFTER: Final = 3  # journal batches after silent damage that make it mid-log damage
+EVENTS: Final = ("leader", "leader", "leader", "leader", "snapshot", "snapshot installed", "serves")
+AMBUSHES_MAX: Final = 3  # waiting at once
+
+
+def _ambush(draws: Draws, voters: list[str], others: list[str]) -> Args:
+    return {
+        "event": draws.choice(EVENTS),
+        "action": draws.choice(["crash", "crash", "power_cut", "pause"]),
+        "delay_s": round(draws.expovariate(1 / 0.002), 6),
+        "for_s": round(0.03 + 3 * draws.random() ** 3, 3),
+        "times": draws.choice([1, 1, 2, 3]),
+    }
+
+
+ARGUMENTS: Final[dict[str, Arguments]] = {"ambush": _ambush}
+WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3}
 
 
 class CarefulNemesis(Nemesis):
@@ -25,6 +45,8 @@ class CarefulNemesis(Nemesis):
     def __init__(self, world: SimWorld, voters: Sequence[str], schedule: Schedule, cluster: SimCluster) -> None:
         super().__init__(world, voters, schedule, cluster)
         self._cluster = cluster
+        self._ambushes: list[Args] = []
+        cluster.on_event = self._spring
         self._silent: dict[str, int | None] = {}  # host → its journal's batches when the silent damage ended; None: it goes on
 
     def perform(self, step: Step) -> None:
@@ -33,6 +55,21 @@ class CarefulNemesis(Nemesis):
             self.skipped += 1
             return
         super().perform(step)
+
+    def _do_ambush(self, args: Args) -> None:
+        self._ambushes = [*self._ambushes, *[args] * args["times"]][-AMBUSHES_MAX:]
+
+    def _spring(self, host: SimHost, event: str) -> None:
+        waiting = next((args for args in self._ambushes if args["event"] == event), None)
+        if waiting is None or self._is_healed:
+            return
+        self._ambushes.remove(waiting)
+        strike = Step(0.0, waiting["action"], {"host": host.name, "for_s": waiting["for_s"], "silent": False, "survival": None})
+        self.world.loop.call_later(waiting["delay_s"], self._strike, strike, context=self.world.context)
+
+    def _strike(self, step: Step) -> None:
+        if not self._is_healed:
+            self.perform(step)
 
     def _is_fresh(self, name: str) -> bool:
         """A crash now could pass silent damage for a torn tail."""

@@ -17,16 +17,18 @@ from loggos.app.build import Parts
 from loggos.app.simulation.client import History as Recorded
 from loggos.app.simulation.client import SimClient
 from loggos.app.simulation.cluster import SimCluster
-from loggos.app.simulation.faults import CarefulNemesis
+from loggos.app.simulation.faults import ARGUMENTS, WEIGHTS, CarefulNemesis
 from loggos.app.simulation.recorder import LogRecorder
 from loggos.app.simulation.workload import Mix, Worker
 from loggos.base.ports import World
 from loggos.check import History, Violation, WitnessRules, check_watches, check_witness
 from loggos.check.history import Outcome
-from loggos.sim.nemesis import DEFAULT_WEIGHTS, Schedule, make_schedule
+from loggos.sim.nemesis import Schedule, make_schedule
 from loggos.sim.world import SimWorld
 
 HEAL_S: Final = 40.0  # from the end of all faults to a cell that is whole again
+LEADER_LOST_S: Final = 0.5
+QUIET_S: Final = 3.0  # of nothing but pings, before and after the leader is lost: longer than the shorter session timeouts
 SETTLE_S: Final = 3.0  # quiet time in which watches still in flight arrive
 
 
@@ -57,8 +59,8 @@ SCENARIOS: Final = {
         Scenario("five", nodes=5, clients=5),
         Scenario("regions", regions=True, mix=Mix(session_timeouts_ms=(4_000, 8_000), depth=8), operations_min=1_000),
         Scenario("disks", weights=_only(
-            crash=2, power_cut=6, power_cut_all=2, wipe=1.5, rot=3, misdirect=1, lose_write=1, sync_error=2, write_error=1,
-            slow_disk=2, hang_disk=2, full_disk=2, isolate=1,
+            crash=2, power_cut=6, power_cut_all=3, wipe=1.5, rot=3, misdirect=1, lose_write=1, sync_error=2, write_error=1,
+            ambush=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1,
         )),
         Scenario("elections", gap_s=1.0, weights=_only(
             crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4,
@@ -115,12 +117,13 @@ class Run:
             voters,
             scenario.chaos_s,
             scenario.gap_s,
-            scenario.weights or DEFAULT_WEIGHTS,
+            scenario.weights or WEIGHTS,
             self.client_names,
+            ARGUMENTS,
         )
         self.nemesis = CarefulNemesis(self.world, voters, self.schedule, self.cluster)
         self.violations: list[Violation] = []
-        self._stopping = False
+        self._is_quiet = self._stopping = False
 
     def execute(self) -> RunReport:
         with self.world:
@@ -143,10 +146,23 @@ class Run:
         healed_at, acknowledged = self.world.loop.time(), self._acknowledged()
         await self._until(lambda: self._acknowledged() > acknowledged + 20, HEAL_S, "no progress after all faults ended")
         await asyncio.sleep(SETTLE_S)
+        await self._quiet()
         self._stopping = True
         await asyncio.sleep(SETTLE_S)
         await self._until(self.cluster.converged, HEAL_S, f"the cell is not whole again (healed at {healed_at:.3f} s)")
         self.cluster.compare_states()
+
+    async def _quiet(self) -> None:
+        """Nothing is wrong and clients only ping; then the leader is lost. No session may die of either."""
+        self._is_quiet = True
+        await asyncio.sleep(QUIET_S)
+        leader = next((node for node in self.cluster.running() if node.is_leader), None)
+        if leader is not None:
+            host = self.cluster.hosts[leader.config.id - 1]
+            host.crash()
+            await asyncio.sleep(LEADER_LOST_S)
+            self.cluster.restart(host)
+        await asyncio.sleep(QUIET_S)
 
     async def _until(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
         deadline = self.world.loop.time() + limit_s
@@ -166,7 +182,7 @@ class Run:
 
         async def main(ports: World) -> None:
             client = SimClient(number, self.cluster.addresses, 2_000, self.history, self.world.loop.time, ports.spawner)
-            await Worker(client, draws, self.scenario.mix, lambda: self._stopping).run()
+            await Worker(client, draws, self.scenario.mix, lambda: self._stopping, lambda: self._is_quiet).run()
 
         return main
 
@@ -181,6 +197,7 @@ class Run:
             operations=self.history.operations,
             log=self.recorder.log,
             events=self.history.events,
+            kept=self.history.kept,
             session_timeouts=self._true_timeouts(),
         )
         found = [*self.cluster.violations, *self.recorder.differences, *self.violations]

@@ -38,8 +38,11 @@ class Mix:
 class Worker:
     """One client process."""
 
-    def __init__(self, client: SimClient, draws: Draws, mix: Mix, stopping: Callable[[], bool]) -> None:
-        self.client, self._draws, self._mix, self._stopping = client, draws, mix, stopping
+    def __init__(
+        self, client: SimClient, draws: Draws, mix: Mix, stopping: Callable[[], bool], is_quiet: Callable[[], bool]
+    ) -> None:
+        self.client, self._draws, self._mix, self._stopping, self._is_quiet = client, draws, mix, stopping, is_quiet
+        self._moved = False
         self._written = 0
         self._versions: dict[str, int] = {}
         self._mine: list[str] = []
@@ -64,12 +67,31 @@ class Worker:
             for path in (ROOT, QUEUE, GROUP):
                 await self.client.do(Request("create", path), ANSWER_TIMEOUT_S)
         while not self._stopping():
+            if self._is_quiet():
+                await self._keep_alive()
+                return
             await self._round()
             if self._draws.chance(self._mix.move):
                 raise Disconnected("moves on")
             if self._draws.chance(self._mix.silence):
                 await asyncio.sleep(self.client.timeout_ms / 1000 * self._draws.uniform(0.8, 2.0))
             await asyncio.sleep(self._draws.expovariate(1 / self._mix.think_s))
+
+    async def _keep_alive(self) -> None:
+        """Nothing but pings, half of the time on a connection of its own. What they kept alive until the end must not expire."""
+        if not self._moved and self._draws.chance(0.5):
+            self._moved = True
+            raise Disconnected("moves on")
+        self._moved = True
+        beat_s = self.client.timeout_ms / 1000 / 5
+        since = self.client.last_reply_at + beat_s
+        while not self._stopping():
+            self.client.ping()
+            sent_at = self.client.now()
+            await asyncio.sleep(beat_s)
+            if self.client.last_reply_at < sent_at:
+                raise Disconnected("a ping was not answered")
+        self.client.kept_alive(since)
 
     async def _round(self) -> None:
         if self._draws.chance(self._mix.close):
