@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from loggos.base.errors import FrameError
 from loggos.base.ids import NODE_BITS, Index, NodeId, SessionId, Stamps
-from loggos.base.limits import MULTI_OPERATIONS_MAX
+from loggos.base.limits import MULTI_OPERATIONS_MAX, SNAPSHOT_SLICE_ITEMS
 from loggos.coordination import commands, snapshot
 from loggos.coordination.acl import OPEN_ACL, AclList, AclTable, permits, read_acl
 from loggos.coordination.commands import CHANGED, NO_SESSION, Attached, Outcome, TreeEvent
@@ -104,6 +104,7 @@ class CoordinationMachine:
     """Tree and sessions, changed by `apply` and `restore` only. Read `tree.nodes` and `sessions` freely between calls."""
 
     ID: Final = commands.MACHINE_ID
+    slice_items = SNAPSHOT_SLICE_ITEMS  # simulation makes it small, so that a snapshot of little state has many slices, too
 
     def __init__(self) -> None:
         self.acls = AclTable()
@@ -137,7 +138,7 @@ class CoordinationMachine:
 
     def snapshot(self) -> Iterator[bytes]:
         """The state as it is now, in bounded slices; `apply` may be called between them. At most one runs: a new one ends it."""
-        return snapshot.Snapshot(self.tree, self.sessions).slices()
+        return snapshot.Snapshot(self.tree, self.sessions, self.slice_items).slices()
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by a snapshot's. InternalError, and nothing changed, if it is not whole."""

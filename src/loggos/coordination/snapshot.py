@@ -83,8 +83,8 @@ def encode_session(session: Session) -> bytes:
 class Snapshot:
     """One walk over the state as it is when this is built."""
 
-    def __init__(self, tree: Tree, sessions: SessionTable) -> None:
-        self._tree, self._sessions = tree, sessions
+    def __init__(self, tree: Tree, sessions: SessionTable, slice_items: int = SNAPSHOT_SLICE_ITEMS) -> None:
+        self._tree, self._sessions, self._slice_items = tree, sessions, slice_items
         tree.epoch += 1
         sessions.epoch = tree.epoch
         self._epoch = tree.epoch
@@ -123,7 +123,7 @@ class Snapshot:
             looked_at = 0
             for _ in self._walk():
                 looked_at += 1
-                if looked_at >= SNAPSHOT_SLICE_ITEMS or self._bytes >= SNAPSHOT_SLICE_BYTES:
+                if looked_at >= self._slice_items or self._bytes >= SNAPSHOT_SLICE_BYTES:
                     looked_at = 0
                     yield self._take()
                     if self._tree.epoch != self._epoch:

@@ -130,7 +130,7 @@ class ChangesUnderSnapshot(CoordinationMachine):
     """A snapshot in the making does not keep what changes before the walk comes by."""
 
     def snapshot(self) -> Iterable[bytes]:  # type: ignore[override]
-        walk = snapshot.Snapshot(self.tree, self.sessions)
+        walk = snapshot.Snapshot(self.tree, self.sessions, self.slice_items)
         self.tree.saver = self.sessions.saver = None
         return walk.slices()
 

@@ -9,7 +9,10 @@ from tests.sim.planted import BUGS
 from tests.sim.planted.hunt import base_seed, hunt, run
 
 # Cheap to find, one of each kind: consensus, storage beside the log, sessions, apply, watches, reads.
-CHEAP = ("minority-chooses", "double-apply-after-restart", "touches-not-relayed", "clock-read-at-apply", "multi-fires", "sync-is-local")
+CHEAP = (
+    "minority-chooses", "double-apply-after-restart", "touches-not-relayed", "clock-read-at-apply", "multi-fires",
+    "sync-is-local",
+)  # fmt: skip
 SEEDS_SMOKE = 8
 SEEDS_FULL = 200
 

@@ -22,6 +22,7 @@ from loggos.node.replica import Sizes
 from loggos.sim.world import SimHost, SimWorld
 
 SMALL: Final = Sizes(segment_bytes=64 << 10, snapshot_journal_bytes=48 << 10, log_tail_bytes=24 << 10)
+SLICE_ITEMS: Final = 10  # of a snapshot: writes come between the slices of even a small state
 ZOOKEEPER_PORT, PEER_PORT, CONSOLE_PORT = 2181, 2185, 8080
 TICK_MS: Final = 400  # ZooKeeper's tick: session timeouts from 0.8 to 8 s, so that sessions expire within a run
 
@@ -32,7 +33,8 @@ class SimCluster:
     def __init__(self, world: SimWorld, nodes: int, parts: Parts, recorder: LogRecorder) -> None:
         self.world, self.recorder = world, recorder
         parts = probing(parts, world.probe)
-        self.parts = replace(parts, member=replace(parts.member, sizes=SMALL))
+        machine = type(parts.machine.__name__, (parts.machine,), {"slice_items": SLICE_ITEMS})
+        self.parts = replace(parts, machine=machine, member=replace(parts.member, sizes=SMALL))
         self.hosts: list[SimHost] = [world.host(f"n{i}") for i in range(1, nodes + 1)]
         self.nodes: dict[str, Node] = {}
         self.violations: list[Violation] = []
