@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from loggos.base.errors import InternalError
 from loggos.base.ids import NodeId, Stamps
@@ -24,11 +24,7 @@ RUN_HEADER: Final = struct.Struct(">BBHI")
 EPOCHS: Final = 1 << 16
 
 
-class Run(NamedTuple):
-    machine: int
-    origin: NodeId
-    epoch: int
-    command: bytes
+Run = tuple[int, NodeId, int, bytes]  # machine, origin, epoch, command: plain, for it is made for every run of every batch
 
 
 def encode_run(machine: int, origin: NodeId, epoch: int, command: bytes) -> bytes:
@@ -58,7 +54,7 @@ def iterate_runs(data: bytes, offset: int = 0) -> Iterator[Run]:
         offset += header_size
         if length > end - offset:
             raise InternalError(f"a run of {length} bytes at byte {offset} passes the batch's end {end}")
-        yield Run(machine, origin, epoch, data[offset : offset + length])
+        yield machine, origin, epoch, data[offset : offset + length]
         offset += length
 
 

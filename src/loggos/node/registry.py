@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from crc32c import crc32c
@@ -56,17 +57,22 @@ class Registry:
     def __init__(self, machines: Iterable[Machine], mine: Callable[[NodeId, int], bool]) -> None:
         self.machines: dict[int, Machine] = {machine.ID: machine for machine in machines}
         self.followers: dict[int, Follower] = {}
-        self._listeners = [m for m in self.machines.values() if hasattr(m, "on_events")]
+        self._listeners: list[Any] = [m for m in self.machines.values() if hasattr(m, "on_events")]
         self._mine = mine
         self.slot = Slot(0)
         self.index = Index(0)
         self.stamps = Stamps(0, 0)
         self.rolling_digest = 0
         self.restores = 0
+        self.walks = 0  # snapshots begun, of one machine or all: beginning one ends the one before
 
     def follow(self, machine: int, follower: Follower) -> None:
         assert machine in self.machines, machine
         self.followers[machine] = follower
+
+    def listen(self, listener: HearsEvents) -> None:
+        """Tell `listener` too what every machine's commands did, after the machines that listen."""
+        self._listeners.append(listener)
 
     def apply(self, slot: Slot, payload: bytes) -> None:
         """Apply the batch chosen in `slot`; an empty payload is a no-op. Slots come in order, each once."""
@@ -77,8 +83,8 @@ class Registry:
             stamps = decode_stamps(payload)
             self.stamps = Stamps(stamps.wall_ms, max(stamps.cell_ms, self.stamps.cell_ms))
             codes = array("i")
-            for run in iterate_runs(payload, HEADER.size):
-                self._apply_run(run.machine, run.command, codes, self._mine(run.origin, run.epoch))
+            for machine_id, origin, epoch, command in iterate_runs(payload, HEADER.size):
+                self._apply_run(machine_id, command, codes, self._mine(origin, epoch))
             digest = crc32c(codes.tobytes(), digest)
             for follower in self.followers.values():
                 follower.batch_done(self.index)
@@ -106,8 +112,16 @@ class Registry:
 
     # --- snapshots -----------------------------------------------------------------------------------------------------------
 
+    def machine_snapshot(self, machine_id: int) -> Iterator[bytes]:
+        """Slices of one machine's state, as it is now. Take no further one once `walks` has moved on."""
+        self.walks += 1
+        slices = self.machines[machine_id].snapshot()
+        first = next(slices, None)
+        return chain(() if first is None else (first,), slices)
+
     def snapshot(self) -> Iterator[bytes]:
         """Chunks of the state as it is when the first one is taken: a head, then each machine's slices behind its id."""
+        self.walks += 1
         slot, index, stamps, digest = self.slot, self.index, self.stamps, self.rolling_digest
         parts = [(machine_id, machine.snapshot()) for machine_id, machine in self.machines.items()]
         firsts = [next(part, None) for _, part in parts]  # every machine fixes its start now
