@@ -45,6 +45,12 @@ DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for t
 DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
 DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
+AIO_SYNCS_MAX: Final = 16  # files that the kernel syncs at once for one data directory; the journal needs two
+AIO_PROBE_TIMEOUT_MS: Final = 1_000  # a kernel that has not synced one byte by then is not asked again: the journal has a thread
+INLINE_WRITE_BYTES_MAX: Final = 256 << 10  # copied to the page cache in the loop's thread, in about 0.1 ms; more goes by the thread
+INLINE_WRITE_SLOW_MS: Final = 2  # a copy that took longer held up the loop (rule 21): the disk is pushing back
+INLINE_WRITE_REST_MS: Final = 1_000  # for so long after a slow copy writes go by the thread
+DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not confirmed by then are abandoned
 
 # --- node ----------------------------------------------------------------------------------------------------------------
 PEER_FRAME_BYTES_MAX: Final = 16 << 20
@@ -55,6 +61,16 @@ LOG_FILE_BYTES_MAX: Final = 16 << 20  # of the log file in the data directory; o
 TICK_MS: Final = 10  # the replica's timer
 FIRST_START_LOG_MS: Final = 2_000  # how often a node that waits for the other founding voters says so
 BARRIER_TIMEOUT_MS: Final = 5_000
+
+REMOTE_CREDIT_BYTES: Final = 4 << 20  # commands that one following process has proposed and not seen applied
+REMOTE_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one following process; beyond it it is cut off and syncs again
+REMOTE_BACKLOG_BYTES_MAX: Final = 256 << 20  # log that a following process keeps while the state it builds on is still arriving
+REMOTE_CONNECTIONS_MAX: Final = 64  # following processes of one node, with room for those that reconnect
+REMOTE_OPEN_DEADLINE_MS: Final = 10_000  # a local connection that has not said what it wants by then is closed
+REMOTE_STALL_MS: Final = 10_000  # a following process that takes nothing of its snapshot for this long is cut off
+REMOTE_RECONNECT_MS: Final = 50
+REMOTE_BARRIERS_MAX: Final = 8  # barrier rounds of one following process on their way at once; later barriers share the next one
+REMOTE_BATCH_BYTES: Final = 4 << 20  # a batch longer than this reaches a following process in several frames
 
 # --- coordination and its front door -------------------------------------------------------------------------------------
 JUTE_FRAME_BYTES_MAX: Final = 0xFFFFF  # jute.maxbuffer: 1,048,575

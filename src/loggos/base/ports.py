@@ -40,7 +40,8 @@ class Entropy(Protocol):
 
 
 class File(Protocol):
-    """One open file. Offsets and sizes in bytes. Every method runs off the event loop and raises StorageError or OutOfSpaceError."""
+    """One open file. Offsets and sizes in bytes. Every method runs off the event loop and raises StorageError or
+    OutOfSpaceError."""
 
     path: str
 
@@ -68,7 +69,8 @@ class Disk(Protocol):
     """One node's data directory. Paths are relative to it, with '/' between parts."""
 
     async def open(self, path: str, *, create: bool = False) -> File:
-        """Open for reading and writing. `create`: make it, empty (StorageError if it exists). Else FileNotFoundError if absent."""
+        """Open for reading and writing. `create`: make it, empty (StorageError if it exists). Else FileNotFoundError
+        if absent."""
         ...
 
     async def list(self, directory: str) -> list[str]:
@@ -101,7 +103,8 @@ class Server(Protocol):
 
 
 class Network(Protocol):
-    """TCP. Addresses are (host, port)."""
+    """TCP, where addresses are (host, port); and local sockets between processes of one machine and one user, where an
+    address is a path."""
 
     async def listen(self, host: str, port: int, factory: ProtocolFactory) -> Server:
         """Serve `factory` protocols; port 0 picks a free one. OSError when the port is taken."""
@@ -109,6 +112,16 @@ class Network(Protocol):
 
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """OSError (or asyncio.TimeoutError) when it cannot."""
+        ...
+
+    async def listen_local(self, path: str, factory: ProtocolFactory) -> Server:
+        """Serve `factory` protocols to processes of this machine and user; the server's port means nothing. What a dead
+        process left at `path` is replaced. OSError when a living one serves there, or the path is too long for a socket
+        (about 100 bytes)."""
+        ...
+
+    async def connect_local(self, path: str, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """OSError when nobody serves at `path`."""
         ...
 
 
@@ -191,7 +204,8 @@ class Log(Protocol):
 
     @property
     def cell_ms(self) -> int:
-        """The log's own clock now (rule 14): on the leader, what the next batch would be stamped with; elsewhere the last applied."""
+        """The log's own clock now (rule 14): on the leader, what the next batch would be stamped with; elsewhere the
+        last applied."""
         ...
 
     def read_barrier(self, done: Callable[[Index | None], None]) -> None:

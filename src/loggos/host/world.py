@@ -8,7 +8,9 @@ which is expected to stop the node; the others go on until it does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import secrets
 import socket
 import time
@@ -18,10 +20,12 @@ from typing import Any, Final
 
 from loggos.base.ports import Clock, Disk, Entropy, Network, ProtocolFactory, Spawner
 from loggos.host.disk import HostDisk
+from loggos.host.journal_writer import MakeWriter
 
 log = logging.getLogger("loggos.host")
 FailureHandler = Callable[[str, BaseException], None]
 _BACKLOG: Final = 1_024  # connections that the system accepts while the loop is busy
+_LOCAL_BACKLOG: Final = 64  # the same of local sockets
 
 
 class HostClock:
@@ -73,6 +77,48 @@ class HostNetwork:
         without_delay(transport)
         return transport, protocol
 
+    async def listen_local(self, path: str, factory: ProtocolFactory) -> HostServer:
+        def accepted() -> asyncio.BaseProtocol:
+            return factory()
+
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        await self._refuse_served(path)
+        listening = _bind_private(path)
+        try:
+            server = await self._loop.create_unix_server(accepted, sock=listening, backlog=_LOCAL_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+        return HostServer(server, 0)
+
+    async def connect_local(self, path: str, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        return await self._loop.create_unix_connection(factory, path)
+
+    async def _refuse_served(self, path: str) -> None:
+        """OSError if a process answers at `path`; else what is left there of a dead one is removed."""
+        try:
+            transport, _ = await self._loop.create_unix_connection(asyncio.Protocol, path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        else:
+            transport.abort()
+            raise OSError(errno.EADDRINUSE, f"a process already serves at {path}: stop it first")
+
+
+def _bind_private(path: str) -> socket.socket:
+    """A socket at `path` that only this user can open: nobody can connect before it listens, and by then its mode is set."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        listening.bind(path)
+        os.chmod(path, 0o600)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
 
 def without_delay(transport: asyncio.BaseTransport) -> None:
     """TCP_NODELAY; both loops set it by themselves on Linux, so this is for the others."""
@@ -121,13 +167,17 @@ class HostSpawner:
 
 class HostWorld:
     """ports.World of one node. Make it inside a running loop. `on_failure(task name, error)` must stop the node; without one the
-    loop itself is stopped."""
+    loop itself is stopped. `sync` and `make_writer`: see HostDisk."""
 
     def __init__(
-        self, data_directory: Path | str, on_failure: FailureHandler | None = None, sync: Callable[[int], None] | None = None
+        self,
+        data_directory: Path | str,
+        on_failure: FailureHandler | None = None,
+        sync: Callable[[int], None] | None = None,
+        make_writer: MakeWriter | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._disk = HostDisk(Path(data_directory), self._loop, sync)
+        self._disk = HostDisk(Path(data_directory), self._loop, sync, make_writer)
         self._spawner = HostSpawner(self._loop, on_failure or self._stop_loop)
         self.clock: Clock = HostClock()
         self.entropy: Entropy = HostEntropy()
@@ -145,6 +195,6 @@ class HostWorld:
         self._loop.stop()
 
     async def close(self) -> None:
-        """Stop the tasks, then the disk's threads; all that was handed to the disk is finished."""
+        """Stop the tasks, then the disk; all that was handed to it is finished, unless it hangs."""
         await self._spawner.stop()
-        await self._loop.run_in_executor(None, self._disk.close)
+        await self._disk.finish()

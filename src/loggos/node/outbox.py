@@ -28,6 +28,10 @@ class Outbox:
         self._sent_own: deque[int] = deque()  # sizes of own runs that are out
         self._own_bytes = 0
 
+    def limit(self, bytes_max: int) -> None:
+        """From now on take no more than this of its own."""
+        self._bytes_max = bytes_max
+
     def put(self, machine: int, command: bytes) -> None:
         """Queue an own command. OverloadedError: nothing was taken."""
         size = len(command) + RUN_HEADER.size

@@ -404,6 +404,10 @@ class Replica:
             for follower in self.registry.followers.values():
                 follower.interrupted()
 
+    def state_replaced(self) -> None:
+        """A snapshot takes the place of log entries: what this node waits for may lie among them, and is never seen applied."""
+        self._interrupt()
+
     # --- agreement -----------------------------------------------------------------------------------------------------------
 
     def _tell_digest(self, slot: Slot) -> None:

@@ -86,6 +86,11 @@ class SnapshotKeeper:
         if grown > max(self._every_bytes, self._last_bytes) and self._making is None:
             self._spawn_make()
 
+    async def rests(self) -> None:
+        """Return once no snapshot of this node is being made."""
+        while self._making is not None:
+            await asyncio.wait([self._making])
+
     def stop(self) -> None:
         self._stopped = True
 
@@ -290,6 +295,7 @@ class SnapshotKeeper:
         replica = self._replica
         if self._stopped or replica.registry.slot >= meta.slot:
             return
+        replica.state_replaced()
         replica.registry.restore(chunks)
         replica.tail.reset()
         replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), Ballot(meta.origin_applied))

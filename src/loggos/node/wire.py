@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from crc32c import crc32c
@@ -73,7 +73,7 @@ PROTOCOL: Final = 1
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 
-def frame(kind: Type, *body: Buffer) -> list[Buffer]:
+def frame(kind: IntEnum, *body: Buffer) -> list[Buffer]:
     """One frame as buffers to be written in order."""
     crc = crc32c(bytes((kind,)))
     size = 1 + 4
@@ -95,10 +95,11 @@ def decode_hello(body: Buffer) -> Hello:
 
 
 class FrameReader:
-    """Bytes in any pieces → whole, verified frames, handed to `sink(kind, body)`; the body is its own bytes object."""
+    """Bytes in any pieces → whole, verified frames, handed to `sink(kind, body)`; the body is its own bytes object. `types`: the
+    frames of the protocol."""
 
-    def __init__(self, sink: Callable[[Type, bytes], None]) -> None:
-        self._sink = sink
+    def __init__(self, sink: Callable[[Any, bytes], None], types: type[IntEnum] = Type) -> None:
+        self._sink, self._types = sink, types
         self._pieces: list[bytes] = []
         self._held = 0
         self._wanted = HEAD.size
@@ -124,7 +125,7 @@ class FrameReader:
                 raise PeerError(f"a peer frame of {size} bytes fails its checksum")
             offset += size + 4
             try:
-                known = Type(kind)
+                known = self._types(kind)
             except ValueError:
                 raise PeerError(f"a peer frame of unknown type {kind}: run one version on all nodes") from None
             self._sink(known, body)

@@ -138,6 +138,7 @@ class SimNetwork:
         self._address_of: dict[str, str] = {}
         self._is_up: dict[str, bool] = {}
         self._listeners: dict[tuple[str, int], SimServer] = {}
+        self._local: dict[tuple[str, str], SimServer] = {}  # (host, path) → who serves there, or did last
         self._ends: dict[SimTransport, None] = {}  # open ends, in the order they were made
         self._next_port: dict[str, int] = {}
         self._regions: dict[str, str] = {}
@@ -280,6 +281,23 @@ class SimNetwork:
     def unlisten(self, server: SimServer) -> None:
         if self._listeners.get((server.host, server.port)) is server:
             del self._listeners[server.host, server.port]
+
+    def listen_local(self, life: Life, path: str, factory: ProtocolFactory) -> SimServer:
+        """A local socket: a port of this host that is found by its path."""
+        served = self._local.get((life.host, path))
+        if served is not None and served.is_open and not served.life.dead:
+            raise OSError(errno.EADDRINUSE, f"a process already serves at {path} of host {life.host}")
+        server = self._local[life.host, path] = self.listen(life, "", 0, factory)
+        return server
+
+    async def connect_local(
+        self, life: Life, path: str, factory: ProtocolFactory
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Open a connection to a path of this host. OSError when nobody serves there."""
+        server = self._local.get((life.host, path))
+        if server is None:
+            raise FileNotFoundError(errno.ENOENT, "nobody has served there", path)
+        return await self.connect(life, "127.0.0.1", server.port, factory)
 
     def _free_port(self, name: str) -> int:
         self._next_port[name] += 1

@@ -80,6 +80,14 @@ class _LifeNetwork:
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         return await self._network.connect(self._life, host, port, factory)
 
+    async def listen_local(self, path: str, factory: ProtocolFactory) -> SimServer:
+        if self._life.dead:
+            await self._network.loop.create_future()  # the end: a dead life waits for ever
+        return self._network.listen_local(self._life, path, factory)
+
+    async def connect_local(self, path: str, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        return await self._network.connect_local(self._life, path, factory)
+
 
 class _LifeSpawner:
     def __init__(self, host: SimHost, life: Life) -> None:
