@@ -503,6 +503,8 @@ async def test_ephemerals_and_descendants_are_counted() -> None:
     )
     assert isinstance(mine, Reply) and isinstance(below, Reply) and isinstance(everything, Reply)
     assert Reader(mine.body).strings() == [b"/a/b/e"]
+    (spaced,) = await client.do(client.request(codec.OP_GET_EPHEMERALS, encode_buffer(b"/a ")))
+    assert isinstance(spaced, Reply) and Reader(spaced.body).strings() == [], "a space belongs to the prefix"
     assert Reader(below.body).int32() == 3
     assert Reader(everything.body).int32() == len(cell.logs[1].machine.tree.nodes) - 1
 

@@ -84,6 +84,9 @@ class ZooKeeperNode:
             return False
         return True
 
+    def words(self, word: bytes) -> str:
+        return wire.four_letter_word(self.endpoint, word, STOP_DEADLINE_S)
+
     def tail(self) -> str:
         path = self.folder / "output.log"
         return " | ".join(path.read_text("utf-8", "replace").splitlines()[-8:]) if path.exists() else ""
@@ -108,7 +111,6 @@ class ZooKeeper:
                 f"clientPortAddress={HOST}",
                 "maxClientCnxns=0",
                 "admin.enableServer=false",
-                "extendedTypesEnabled=true",
                 "4lw.commands.whitelist=*",
                 *(peers if nodes > 1 else ()),
             ]

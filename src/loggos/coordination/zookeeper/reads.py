@@ -227,10 +227,10 @@ def _read_one(client: ReadingClient, opcode: int, path: bytes) -> bytes:
 
 def get_ephemerals(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     """Those of the client's own session under a prefix."""
-    prefix = Reader(frame, BODY_AT).buffer().strip()
+    prefix = Reader(frame, BODY_AT).buffer()
     session = client.service.machine.sessions.get(SessionId(client.session))
     paths = list(session.ephemerals) if session is not None else []
-    if prefix not in (b"", b"/"):
+    if prefix.strip() not in (b"", b"/"):
         paths = [path for path in paths if path.startswith(prefix)]
     return encode_reply(xid, client.service.index, 0, encode_strings(paths))
 
