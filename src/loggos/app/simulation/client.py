@@ -244,9 +244,9 @@ class SimClient:
             self.disconnect()
             raise Disconnected("no answer in time") from None
 
-    def kept_alive(self, since: float) -> None:
-        """This session's pings were answered from `since` until now."""
-        self._history.kept.append((self.session, since, self.last_reply_at))
+    def kept_alive(self, session: int, since: float, until: float) -> None:
+        """The session's pings were answered from `since` on; `until` then it cannot have expired."""
+        self._history.kept.append((session, since, until))
 
     def ping(self) -> None:
         if self._writer is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from loggos.app.build import Node, Parts
 from loggos.app.simulation.probes import probing
 from loggos.app.simulation.recorder import LogRecorder, recording_registry
-from loggos.base.errors import DamageError, StorageError
+from loggos.base.errors import DamageError, OutOfSpaceError, StorageError
 from loggos.base.ports import World
 from loggos.check.history import Violation
 from loggos.consensus.types import Role
@@ -72,7 +72,10 @@ class SimCluster:
         parts = replace(self.parts, member=replace(self.parts.member, registry=registry))
         node = Node(self.config(host), ports, self._logger(host), self._fatal(host), parts)
         self.nodes[host.name] = node
-        await node.start()
+        try:
+            await node.start()
+        except OutOfSpaceError as error:  # a running node waits for space; one that starts says so and leaves
+            raise StorageError(f"no start on a full disk: {error}") from error
 
     def _logger(self, host: SimHost) -> Callable[..., None]:
         def log(event: str, **fields: Any) -> None:

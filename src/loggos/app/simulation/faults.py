@@ -5,7 +5,8 @@ crash right on it is a double fault, which GUARANTEES.md excludes; so a host wit
 before it has written on. Likewise rot spares the last batch of a journal.
 
 An ambush is a fault in the moment that matters: it waits for an event of a node (it changes its leader or promises,
-a snapshot is there, a new life begins) and strikes that node right then.
+a snapshot is there, a new life begins) and strikes that node right then. A seesaw keeps two halves apart for good
+and lets one voter between them see them in turn, so that each half may hold it for its own; ambushes await it there.
 """
 
 from __future__ import annotations
@@ -35,8 +36,24 @@ def _ambush(draws: Draws, voters: list[str], others: list[str]) -> Args:
     }
 
 
-ARGUMENTS: Final[dict[str, Arguments]] = {"ambush": _ambush}
-WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3}
+def _seesaw(draws: Draws, voters: list[str], others: list[str]) -> Args:
+    names = list(voters)
+    draws.shuffle(names)
+    half = len(names) // 2
+    turns = draws.randint(3, 8)
+    return {
+        "between": names[0],
+        "sides": [names[1 : 1 + half], names[1 + half :]],
+        "turns_s": [round(draws.uniform(0.05, 0.45), 3) for _ in range(turns)],
+        "struck": [draws.chance(0.6) for _ in range(turns)],
+        "delay_s": round(draws.expovariate(1 / 0.001), 6),
+        "down_s": round(draws.uniform(0.01, 0.2), 3),
+        "skips": draws.choice([0, 1, 1, 1, 2]),
+    }
+
+
+ARGUMENTS: Final[dict[str, Arguments]] = {"ambush": _ambush, "seesaw": _seesaw}
+WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3, "seesaw": 2}
 
 
 class CarefulNemesis(Nemesis):
@@ -60,12 +77,37 @@ class CarefulNemesis(Nemesis):
         self._ambushes = [*self._ambushes, *[args] * args["times"]][-AMBUSHES_MAX:]
 
     def _spring(self, host: SimHost, event: str) -> None:
-        waiting = next((args for args in self._ambushes if args["event"] == event), None)
-        if waiting is None or self._is_healed:
+        if self._is_healed:
+            return
+        waiting = next((a for a in self._ambushes if a["event"] == event and a.get("host", host.name) == host.name), None)
+        if waiting is None:
             return
         self._ambushes.remove(waiting)
+        if waiting.get("skips"):
+            self._ambushes.append({**waiting, "skips": waiting["skips"] - 1})
+            return
         strike = Step(0.0, waiting["action"], {"host": host.name, "for_s": waiting["for_s"], "silent": False, "survival": None})
         self.world.loop.call_later(waiting["delay_s"], self._strike, strike, context=self.world.context)
+
+    def _do_seesaw(self, args: Args) -> None:
+        one, two = args["sides"]
+        self._cut_for([link for a in one for b in two for link in ((a, b), (b, a))], sum(args["turns_s"]))
+        for a, b in [(a, b) for a in one for b in two]:
+            self.world.network.reset_connections(a, b)
+        self._turn_seesaw(args, 0)
+
+    def _turn_seesaw(self, args: Args, turn: int) -> None:
+        """The voter between sees the other side now, and this one no longer."""
+        if turn == len(args["turns_s"]):
+            return
+        between, seconds = args["between"], args["turns_s"][turn]
+        if args["struck"][turn]:
+            strike = {"event": "leader", "action": "crash", "host": between, "delay_s": args["delay_s"], "for_s": args["down_s"]}
+            self._ambushes = [*self._ambushes, {**strike, "skips": args["skips"]}][-AMBUSHES_MAX:]
+        for name in args["sides"][turn % 2]:
+            self.world.network.reset_connections(between, name)
+        self._cut_for([link for name in args["sides"][turn % 2] for link in ((between, name), (name, between))], seconds)
+        self._later(seconds, lambda: None if self._is_healed else self._turn_seesaw(args, turn + 1))
 
     def _strike(self, step: Step) -> None:
         if not self._is_healed:

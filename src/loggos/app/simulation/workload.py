@@ -78,20 +78,25 @@ class Worker:
             await asyncio.sleep(self._draws.expovariate(1 / self._mix.think_s))
 
     async def _keep_alive(self) -> None:
-        """Nothing but pings, half of the time on a connection of its own. What they kept alive until the end must not expire."""
+        """Nothing but pings, half of the time on a connection of its own. What they keep alive must not expire."""
         if not self._moved and self._draws.chance(0.5):
             self._moved = True
             raise Disconnected("moves on")
         self._moved = True
-        beat_s = self.client.timeout_ms / 1000 / 5
-        since = self.client.last_reply_at + beat_s
+        session, timeout_s = self.client.session, self.client.timeout_ms / 1000
+        since = self.client.last_reply_at + timeout_s / 5
+        try:
+            await self._ping_on(timeout_s / 5)
+        finally:
+            self.client.kept_alive(session, since, self.client.last_reply_at + timeout_s / 2)
+
+    async def _ping_on(self, beat_s: float) -> None:
         while not self._stopping():
             self.client.ping()
             sent_at = self.client.now()
             await asyncio.sleep(beat_s)
             if self.client.last_reply_at < sent_at:
                 raise Disconnected("a ping was not answered")
-        self.client.kept_alive(since)
 
     async def _round(self) -> None:
         if self._draws.chance(self._mix.close):
