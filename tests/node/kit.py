@@ -39,8 +39,8 @@ class Outcome:
 class OutcomeJson:
     """The codec of both machines."""
 
-    def encode(self, outcome: Any) -> bytes:
-        return json.dumps([outcome.codes, outcome.totals, outcome.replies]).encode()
+    def encode(self, outcome: Any, replies: bool) -> bytes:
+        return json.dumps([outcome.codes, outcome.totals, outcome.replies if replies else None]).encode()
 
     def decode(self, data: bytes) -> Outcome:
         return Outcome(*json.loads(data))
@@ -195,6 +195,7 @@ class Cell:
     def __init__(self, site: Site, voters: int = 3, learners: int = 0) -> None:
         self.site, self.voters, self.learners = site, voters, learners
         self.nodes = {number: CellNode(self, number) for number in range(1, voters + learners + 1)}
+        self.up: dict[int, None] = {}
         self.parts = MemberParts(sizes=SMALL)
         self.parts_of: dict[int, MemberParts] = {}
         self.machines: Callable[[int], list[Any]] = lambda number: [Ledger()]
@@ -219,6 +220,7 @@ class Cell:
     def start(self, *numbers: int) -> None:
         for number in numbers or self.nodes:
             node = self.nodes[number]
+            self.up[number] = None
             node.member = node.server = None
             self.site.begin(node, lambda world, node=node: self._main(node, world))  # type: ignore[misc]
 
@@ -248,6 +250,7 @@ class Cell:
 
     async def stop(self, *numbers: int) -> None:
         for number in numbers or self.nodes:
+            self.up.pop(number, None)
             await self.site.end(self.nodes[number])
 
     def running(self) -> list[CellNode]:
@@ -269,12 +272,14 @@ class Cell:
         await self.site.on(number, lambda: [self.nodes[number].replica.propose(machine, command) for command in commands])
 
     async def until_equal(self, *numbers: int) -> None:
-        """All these nodes (default: all that run) have applied the same, which is all that is chosen."""
-        nodes = [self.nodes[number] for number in numbers] or self.running()
+        """All these nodes (default: all that were started and not stopped) have applied the same, which is all that is chosen."""
+        nodes = [self.nodes[number] for number in numbers or self.up]
         await until(
-            lambda: all(node.runs for node in nodes)
-            and len({(n.replica.registry.slot, n.replica.registry.rolling_digest) for n in nodes}) == 1
-            and all(n.replica.engine.status().chosen == n.replica.registry.slot for n in nodes)
+            lambda: (
+                all(node.runs for node in nodes)
+                and len({(n.replica.registry.slot, n.replica.registry.rolling_digest) for n in nodes}) == 1
+                and all(n.replica.engine.status().chosen == n.replica.registry.slot for n in nodes)
+            )
         )
 
 

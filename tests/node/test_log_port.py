@@ -147,7 +147,7 @@ def test_a_batch_ends_after_its_commands(run: Run) -> None:
 
 def test_a_barrier_sees_what_was_acknowledged_elsewhere(run: Run) -> None:
     async def scenario(cell: Cell, services: list[Service]) -> None:
-        for round_number in range(1, 6):
+        for _ in range(5):
             for writer in services:
                 before = writer.log.index
                 await writer.propose(b"a=1")
@@ -158,7 +158,6 @@ def test_a_barrier_sees_what_was_acknowledged_elsewhere(run: Run) -> None:
                     assert index is not None and index >= acknowledged
                     assert reader.log.index >= index
                     assert sum(reader.ledger.totals.values()) >= acknowledged
-        assert round_number == 5
 
     run(scenario)
 

@@ -84,9 +84,10 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class OutcomeCodec(Protocol):
-    """How one machine's outcomes cross; given by its service. `decode(encode(x))` has x's codes, and what followers use."""
+    """How one machine's outcomes cross; given by its service. `decode(encode(x, True))` has x's codes, and what followers use;
+    without `replies` it has none, as if nobody had waited for them."""
 
-    def encode(self, outcome: Any) -> bytes: ...
+    def encode(self, outcome: Any, replies: bool) -> bytes: ...
 
     def decode(self, data: bytes) -> Any: ...
 

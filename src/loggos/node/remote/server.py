@@ -1,7 +1,7 @@
 """The cell's end of the Log port over a local socket: what other processes of this node propose and follow.
 
 One hub per machine is that machine's follower in the cell; each connected process gets the machine's state, then all that the
-hub is told, encoded once for all of them. Rules:
+hub is told. Rules:
 - A process that does not read never holds back the cell: beyond a bound of unsent bytes it is cut off, and syncs again.
 - Whose command is being applied is known by order: the hub hands commands to the log one after another, and the log says which
   of the applied ones are this node's (`Follower.wants`). So nobody else may propose for a machine that is served here.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -80,7 +81,8 @@ class _Hub:
         self.wanted = asyncio.Event()
         self._proposed: deque[_Proposed] = deque()  # with the log, in order
         self._applying: _Connection | None = None
-        self._items: list[Buffer] = []
+        self._items: list[list[Buffer]] = []  # of the batch that is being applied
+        self._own: dict[int, dict[int, list[Buffer]]] = {}  # connection → place in the batch → the item with its replies
         self._items_bytes = 0
 
     # --- Follower ------------------------------------------------------------------------------------------------------------
@@ -99,14 +101,18 @@ class _Hub:
     def applied(self, index: Index, command: bytes, outcome: Any) -> None:
         owner, self._applying = self._applying, None
         if self.connections:
-            data = self.server.codecs[self.machine].encode(outcome)
-            self._add(Item(owner.number if owner else 0, self.machine, index, len(outcome.codes), command, data))
+            encode = self.server.codecs[self.machine].encode
+            item = Item(owner.number if owner else 0, self.machine, index, len(outcome.codes), command, encode(outcome, False))
+            if owner is not None and owner.opened.replies:
+                own = encode_item(item._replace(outcome=encode(outcome, True)))
+                self._own.setdefault(owner.number, {})[len(self._items)] = own
+            self._add(item)
 
     def on_events(self, index: Index, machine: int, outcome: Any) -> None:
         """Another machine's outcome, for a machine that listens to the others."""
         codec = self.server.codecs.get(machine)
         if self.connections and machine != self.machine and codec is not None:
-            self._add(Item(0, machine, index, len(outcome.codes), b"", codec.encode(outcome)))
+            self._add(Item(0, machine, index, len(outcome.codes), b"", codec.encode(outcome, False)))
 
     def batch_done(self, index: Index) -> None:
         self._emit(is_done=True)
@@ -133,17 +139,24 @@ class _Hub:
     # --- to the processes ----------------------------------------------------------------------------------------------------
 
     def _add(self, item: Item) -> None:
-        buffers = encode_item(item)
-        self._items += buffers
-        self._items_bytes += size_of(buffers)
+        self._items.append(encode_item(item))
+        self._items_bytes += size_of(self._items[-1])
         if self._items_bytes > REMOTE_BATCH_BYTES:
             self._emit(is_done=False)
 
     def _emit(self, is_done: bool) -> None:
         registry = self.server.replica.registry
         items, self._items, self._items_bytes = self._items, [], 0
-        if self.connections:
-            self._post_all(frame(Type.BATCH, encode_batch_head(registry.stamps, registry.index, is_done), *items))
+        owned, self._own = self._own, {}
+        head = encode_batch_head(registry.stamps, registry.index, is_done)
+        common: list[Buffer] = []
+        for connection in list(self.connections.values()):
+            own = owned.get(connection.number)
+            if own is not None:
+                connection.post(frame(Type.BATCH, head, *chain(*(own.get(i, item) for i, item in enumerate(items)))))
+            else:
+                common = common or frame(Type.BATCH, head, *chain(*items))
+                connection.post(common)
 
     def _post_all(self, buffers: list[Buffer]) -> None:
         for connection in list(self.connections.values()):
