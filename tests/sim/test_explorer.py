@@ -61,6 +61,12 @@ def test_divergence_is_found_and_located() -> None:
     assert "is the first to differ" in finding.violations[0].message
 
 
+def test_a_changed_source_is_told_instead_of_a_divergence() -> None:
+    explorer = Explorer(Processes(), 1)
+    explorer._source -= 1  # as if it had been another when it began
+    assert "source was changed" in explorer.explain_divergence(Finding(Task(1, SHORT), Crash("one"), Crash("two")))[0]
+
+
 def test_a_process_that_dies_is_a_failed_seed() -> None:
     broken = Schedule(5.0, (Step(1.0, "no such fault", {}),))
     findings = explored([Task(6, SHORT, schedule=broken)], once=True)

@@ -19,12 +19,13 @@ def played(seed: int, scenario: str) -> RunReport:
 
 
 @pytest.mark.timeout(300)
-def test_calm_answers_almost_everything_under_one_leader() -> None:
+def test_calm_answers_almost_everything() -> None:
     report = played(1_000, "calm")
     assert report.unknown <= report.operations // 50, "only clients that leave by themselves lose answers"
     assert not report.stops
-    assert set(report.faults) <= {"pause"}
-    assert report.probes["leader"] <= 3 * len(("elected", "settled")) + report.faults.get("pause", 0) * 3
+    assert set(report.faults) <= {"pause", "crash"} and report.faults["crash"] == 1, (
+        "stalls, and the leader's end after the chaos"
+    )
 
 
 @pytest.mark.timeout(300)

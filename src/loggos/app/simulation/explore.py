@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
-from loggos.app.simulation.jobs import Crash, Processes, Recorded, Task, play, play_recorded
+from loggos.app.simulation.jobs import Crash, Processes, Recorded, Task, play, play_recorded, source_state
 from loggos.app.simulation.scenario import RunReport
 from loggos.check import Violation
 
@@ -66,8 +66,10 @@ class Explorer:
     def __init__(self, processes: Processes, jobs: int, once: bool = False) -> None:
         assert jobs >= 1, jobs
         self.processes, self.jobs, self.once = processes, jobs, once
+        self._source = source_state()  # as it was when the exploration began
 
     def findings(self, tasks: Sequence[Task]) -> Iterator[Finding]:
+        self._source = source_state()
         known: dict[tuple[int, bool], Ran] = {}  # by (place of the task, is it the second run)
         for places, results in self._over_processes(self._units(tasks)):
             for place, result in zip(places, results, strict=True):
@@ -108,6 +110,8 @@ class Explorer:
     def explain_divergence(self, finding: Finding) -> list[str]:
         """Where two runs of one seed part: the first second by the checkpoints, the first line by running both once more."""
         first, again = finding.first, finding.again
+        if source_state() != self._source:
+            return ["its two runs differ, but so did the program: its source was changed meanwhile; run it again"]
         if not (isinstance(first, RunReport) and isinstance(again, RunReport)):
             return [f"one run ended with {_end_of(first)}, the other with {_end_of(again)}"]
         lines = [f"its two runs have the hashes {first.digest} and {again.digest}", first_second_of_difference(first, again)]

@@ -12,6 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -109,6 +110,12 @@ def serve() -> None:
         for function, arguments in calls:
             pickle.dump(function(*arguments), results)
             results.flush()
+
+
+def source_state() -> int:
+    """Changes when a file of the program does: each process reads it anew, so it must not change between two runs."""
+    stats = [(str(path), path.stat()) for path in sorted(SOURCE.glob("loggos/**/*.py"))]
+    return zlib.crc32(repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode())
 
 
 # --- processes -----------------------------------------------------------------------------------------------------------
