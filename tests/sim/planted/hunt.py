@@ -33,7 +33,7 @@ class Hunt(Run):
 
     def _is_decided(self) -> bool:
         stopped = any(not isinstance(failure.error, StorageError | DamageError) for failure in self.world.failures)
-        return stopped or bool(self.recorder.differences)
+        return stopped or bool(self.recorder.differences) or bool(self.cluster.violations)
 
 
 class Catch(NamedTuple):

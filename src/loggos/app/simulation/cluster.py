@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from loggos.app.build import Node, Parts
+from loggos.app.simulation.acceptors import AcceptorWitness, watched_engine
 from loggos.app.simulation.probes import probing
 from loggos.app.simulation.recorder import LogRecorder, recording_registry
 from loggos.base.errors import DamageError, OutOfSpaceError, StorageError
@@ -33,11 +34,14 @@ class SimCluster:
     def __init__(self, world: SimWorld, nodes: int, parts: Parts, recorder: LogRecorder) -> None:
         self.world, self.recorder = world, recorder
         parts = probing(parts, world.probe)
+        self.violations: list[Violation] = []
+        engine = parts.member.engine
+        assert isinstance(engine, type), "the simulation watches what an engine type tells"
+        engine = watched_engine(engine, AcceptorWitness(self.violations))
         machine = type(parts.machine.__name__, (parts.machine,), {"slice_items": SLICE_ITEMS})
-        self.parts = replace(parts, machine=machine, member=replace(parts.member, sizes=SMALL))
+        self.parts = replace(parts, machine=machine, member=replace(parts.member, engine=engine, sizes=SMALL))
         self.hosts: list[SimHost] = [world.host(f"n{i}") for i in range(1, nodes + 1)]
         self.nodes: dict[str, Node] = {}
-        self.violations: list[Violation] = []
         self.stops: list[str] = []
         self.on_event: Callable[[SimHost, str], None] = lambda host, event: None
         self._starts: dict[str, int] = {}

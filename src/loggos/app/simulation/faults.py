@@ -29,7 +29,7 @@ AMBUSHES_MAX: Final = 3  # waiting at once
 def _ambush(draws: Draws, voters: list[str], others: list[str]) -> Args:
     return {
         "event": draws.choice(EVENTS),
-        "action": draws.choice(["crash", "crash", "power_cut", "pause"]),
+        "action": draws.choice(["crash", "crash", "power_cut", "pause", "wipe"]),
         "delay_s": round(draws.expovariate(1 / 0.002), 6),
         "for_s": round(0.03 + 3 * draws.random() ** 3, 3),
         "times": draws.choice([1, 1, 2, 3]),
