@@ -1,0 +1,62 @@
+"""The payload of a DATA entry."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loggos.base.errors import InternalError
+from loggos.base.ids import NodeId, Stamps
+from loggos.node.batch import EPOCHS, HEADER, decode_stamps, encode_batch, encode_run, iterate_runs, runs_are_whole
+
+runs = st.lists(
+    st.tuples(st.integers(0, 255), st.integers(0, 255).map(NodeId), st.integers(0, EPOCHS - 1), st.binary(max_size=40)), max_size=8
+)
+clocks = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(runs, clocks, clocks)
+def test_what_is_encoded_comes_back(sent: list[tuple[int, NodeId, int, bytes]], wall_ms: int, cell_ms: int) -> None:
+    payload = encode_batch(Stamps(wall_ms, cell_ms), [encode_run(*run) for run in sent])
+    assert decode_stamps(payload) == Stamps(wall_ms, cell_ms)
+    assert list(iterate_runs(payload, HEADER.size)) == sent
+
+
+@given(runs)
+def test_joined_runs_are_the_same_as_separate_ones(sent: list[tuple[int, NodeId, int, bytes]]) -> None:
+    encoded = [encode_run(*run) for run in sent]
+    assert encode_batch(Stamps(1, 2), [b"".join(encoded)]) == encode_batch(Stamps(1, 2), encoded)
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(InternalError, match="version 2"):
+        decode_stamps(b"\x02" + encode_batch(Stamps(1, 2), [])[1:])
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_whole_exactly_if_they_can_be_walked(data: bytes) -> None:
+    try:
+        walked = list(iterate_runs(data))
+    except InternalError:
+        assert not runs_are_whole(data, range(256))
+        return
+    assert runs_are_whole(data, range(256))
+    assert b"".join(encode_run(*run) for run in walked) == data
+
+
+@given(runs.filter(bool), st.data())
+def test_a_cut_is_noticed(sent: list[tuple[int, NodeId, int, bytes]], data: st.DataObject) -> None:
+    whole = b"".join(encode_run(*run) for run in sent)
+    last = len(encode_run(*sent[-1]))
+    cut = whole[: -data.draw(st.integers(1, last - 1))]
+    assert not runs_are_whole(cut, range(256))
+    with pytest.raises(InternalError):
+        list(iterate_runs(cut))
+
+
+def test_an_unknown_machine_is_not_taken() -> None:
+    one, two = encode_run(1, NodeId(1), 0, b"x"), encode_run(2, NodeId(1), 0, b"y")
+    assert runs_are_whole(one + two, (1, 2))
+    assert not runs_are_whole(one + two, (1,))
+    assert not runs_are_whole(one + two, (2,))
