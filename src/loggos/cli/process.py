@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loggos.app.build import Node, Parts
-from loggos.base.errors import ConfigError, DamageError, LoggosError
+from loggos.base.errors import ConfigError, LoggosError
 from loggos.console.http import Console, Page
 from loggos.host.logs import EventLog
 from loggos.host.loop import run, settle_garbage
@@ -72,7 +72,7 @@ class NodeProcess:
         try:
             await console.listen(node.world.network, self.config.host, self.config.ports.console)
             await node.start()
-        except (ConfigError, DamageError) as error:
+        except LoggosError as error:  # unusable, damaged, full or read-only: said in one line, and nothing was overwritten
             self._refuse(str(error))
             return
         except OSError as error:
