@@ -85,6 +85,11 @@ class Draw:
     def path(self) -> bytes:
         return self.random.choice(ODD_PATHS) if self.random.random() < 0.06 else self.random.choice(PATHS)
 
+    def own_path(self) -> bytes:
+        """One that is no node of all programs."""
+        path = self.path()
+        return b"%" if path == b"/" or path.startswith(b"/zookeeper") else path
+
     def data(self) -> bytes | None:
         return self.random.choice((b"", b"v", b"value", None, b"x" * 2_000))
 
@@ -143,7 +148,7 @@ class Draw:
 
     def create(self) -> Op:
         kind = self.random.choice(("create", "create", "create2"))
-        return Op(kind, (self.path(), self.data(), self.acl(), self.flags()))
+        return Op(kind, (self.own_path(), self.data(), self.acl(), self.flags()))
 
     def sequential(self) -> Op:
         path = self.random.choice((b"%/a/s-", b"%/a/", b"%/b/s", b"%/", b"%/a/x"))
@@ -153,8 +158,7 @@ class Draw:
         return Op("delete", (self.path(), self.version()))
 
     def set_data(self) -> Op:
-        path = self.path()
-        return Op("setData", (path if not path.startswith(b"/zookeeper") else b"%", self.data(), self.version()))
+        return Op("setData", (self.own_path(), self.data(), self.version()))
 
     def read(self) -> Op:
         kind = self.random.choice(("exists", "getData", "getChildren", "getChildren2"))
@@ -164,9 +168,7 @@ class Draw:
         return Op("getACL", (self.path(),))
 
     def set_acl(self) -> Op:
-        path = self.path()
-        shared = path.startswith(b"/")  # by all programs
-        return Op("setACL", (b"%" if shared else path, self.acl(), self.version()))
+        return Op("setACL", (self.own_path(), self.acl(), self.version()))
 
     def check(self) -> Op:
         return Op("check", (self.path(), self.version()))
