@@ -17,4 +17,4 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         with SimWorld(7) as world:
             yield SimSite(world)
     else:
-        yield HostSite(tmp_path / "data", request.param == "uvloop")
+        yield HostSite(tmp_path / "data", "uvloop" in request.param, "separate" not in request.param)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from loggos.base.ports import World
-from loggos.host.disk import data_sync
+from loggos.base.ports import Buffer, World
+from loggos.host.disk import SystemCalls
 from loggos.host.loop import run as run_loop
 from loggos.host.world import HostWorld
 from loggos.sim.world import SimWorld
 
 Program = Callable[[World], Coroutine[Any, Any, Any]]
-KINDS = ("sim", "asyncio", "uvloop")
+KINDS = ("sim", "asyncio", "uvloop", "uvloop, separate calls")
 
 
 class Site(Protocol):
@@ -31,23 +31,38 @@ class Site(Protocol):
         ...
 
 
+class BreakableCalls(SystemCalls):
+    """Syncs that can be made to fail. `may_join`: where the system can, a write and its sync are one call."""
+
+    def __init__(self, may_join: bool = True) -> None:
+        self.can_join = SystemCalls.can_join and may_join
+        self.is_broken = False
+
+    def sync(self, descriptor: int) -> None:
+        self._refuse_if_broken()
+        super().sync(descriptor)
+
+    def write_sync(self, descriptor: int, chunks: Sequence[Buffer], offset: int) -> int:
+        self._refuse_if_broken()
+        return super().write_sync(descriptor, chunks, offset)
+
+    def _refuse_if_broken(self) -> None:
+        if self.is_broken:
+            raise OSError(errno.EIO, "Input/output error")
+
+
 class HostSite:
-    def __init__(self, directory: Path, prefer_uvloop: bool) -> None:
+    def __init__(self, directory: Path, prefer_uvloop: bool, may_join: bool = True) -> None:
         self.directory, self.prefer_uvloop = directory, prefer_uvloop
         self.failures: list[tuple[str, BaseException]] = []
-        self._broken = False
+        self._calls = BreakableCalls(may_join)
 
     def break_syncs(self) -> None:
-        self._broken = True
-
-    def _sync(self, descriptor: int) -> None:
-        if self._broken:
-            raise OSError(errno.EIO, "Input/output error")
-        data_sync(descriptor)
+        self._calls.is_broken = True
 
     def run(self, program: Program) -> Any:
         async def main() -> Any:
-            world = HostWorld(self.directory, lambda name, error: self.failures.append((name, error)), self._sync)
+            world = HostWorld(self.directory, lambda name, error: self.failures.append((name, error)), self._calls)
             try:
                 async with asyncio.timeout(20):
                     return await program(world)

@@ -45,11 +45,6 @@ DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for t
 DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
 DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
-AIO_SYNCS_MAX: Final = 16  # files that the kernel syncs at once for one data directory; the journal needs two
-AIO_PROBE_TIMEOUT_MS: Final = 1_000  # a kernel that has not synced one byte by then is not asked again: the journal has a thread
-INLINE_WRITE_BYTES_MAX: Final = 256 << 10  # copied to the page cache in the loop's thread, in about 0.1 ms; more goes by the thread
-INLINE_WRITE_SLOW_MS: Final = 2  # a copy that took longer held up the loop (rule 21): the disk is pushing back
-INLINE_WRITE_REST_MS: Final = 1_000  # for so long after a slow copy writes go by the thread
 DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not confirmed by then are abandoned
 
 # --- node ----------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The real world: the ports of base/ports.py over this machine's clock, disk and network.
 
-    loop.py    the event loop (uvloop where it can be had), thread switching, garbage collection
-    world.py   HostWorld: all ports of one node, supervision of its tasks
-    disk.py    the data directory: a journal thread and a thread for everything else
+    loop.py            the event loop (uvloop where it can be had), thread switching, garbage collection
+    world.py           HostWorld: all ports of one node, supervision of its tasks
+    disk.py            the data directory
+    journal_thread.py  the thread that makes a journal's batches durable
 
 Nothing here knows a service. tests/ports/ holds it to the same rules as the simulated world.
 """

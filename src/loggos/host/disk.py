@@ -1,14 +1,14 @@
 """The data directory on a real disk: ports.Disk and ports.File.
 
 Rules:
-- One dedicated thread does the journal's pwrite and fdatasync (rule 21), in call order; whatever queued up meanwhile shares
-  one fdatasync per file and one wake-up of the loop. Everything else goes through a second thread, one after another.
+- The journal's writes and fdatasyncs have a thread of their own (rule 21), in call order: journal_thread.py. Everything else goes
+  through a second thread, one after another.
 - After a failed write or sync a file refuses for good, under whatever handle: the kernel may have dropped the dirty pages,
   and a later success would prove nothing. EIO and friends are StorageError; a full disk is OutOfSpaceError and spoils
   nothing.
 - The data directory is locked while it is open: two processes never share one.
 
-Sources: pwritev(2), fdatasync(2); "Can Applications Recover from fsync Failures?" (ATC 2020).
+Sources: pwritev2(2) with RWF_DSYNC, fdatasync(2); "Can Applications Recover from fsync Failures?" (ATC 2020).
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import asyncio
 import errno
 import fcntl
 import os
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from loggos.base.errors import ConfigError, OutOfSpaceError, StorageError
+from loggos.base.limits import DISK_CLOSE_TIMEOUT_MS
 from loggos.base.ports import Buffer
+from loggos.host.journal_thread import JournalThread, Write
 
 Result = TypeVar("Result")
 Names = list[str]
@@ -34,86 +33,18 @@ _VECTORS_MAX: Final = 512  # chunks per pwritev; the system's IOV_MAX is 1,024
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class _Write(NamedTuple):
-    file: HostFile
-    offset: int
-    chunks: Sequence[Buffer]
-    future: asyncio.Future[None]
+class SystemCalls:
+    """The system calls that make bytes durable. OSError."""
 
+    can_join: bool = hasattr(os, "RWF_DSYNC")  # is there `write_sync`?
 
-class JournalThread:
-    """Takes writes in order, makes them durable, and tells the loop."""
+    def sync(self, descriptor: int) -> None:
+        """Make all of a file durable."""
+        data_sync(descriptor)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
-        self._done: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
-        self._thread = threading.Thread(target=self._work, name="loggos-journal", daemon=True)
-        self._thread.start()
-
-    def submit(self, write: _Write) -> None:
-        self._queue.put(write)
-
-    def stop(self) -> None:
-        """Finish what is queued, then end the thread."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        while True:
-            batch, is_last = self._take()
-            if batch:
-                self._process(batch)
-            if is_last:
-                return
-
-    def _take(self) -> tuple[list[_Write], bool]:
-        """Wait for a write, then take all that are there."""
-        queue = self._queue
-        item = queue.get()
-        batch: list[_Write] = []
-        while item is not None:
-            batch.append(item)
-            if queue.empty():
-                return batch, False
-            item = queue.get()
-        return batch, True
-
-    def _process(self, batch: list[_Write]) -> None:
-        outcomes: list[Exception | None] = []
-        files: dict[HostFile, Exception | None] = {}
-        for write in batch:
-            error = _attempt(write.file.write_now, write.offset, write.chunks)
-            outcomes.append(error)
-            if error is None:
-                files[write.file] = None
-        for file in files:
-            files[file] = _attempt(file.sync_now)
-        for write, outcome in zip(batch, outcomes, strict=True):
-            self._done.append((write.future, outcome or files[write.file]))
-        try:
-            self._loop.call_soon_threadsafe(self._complete)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits any more
-
-    def _complete(self) -> None:
-        done = self._done
-        while done:
-            future, error = done.popleft()
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-
-def _attempt(work: Callable[..., None], *args: object) -> Exception | None:
-    try:
-        work(*args)
-    except (StorageError, OutOfSpaceError) as error:
-        return error
-    return None
+    def write_sync(self, descriptor: int, chunks: Sequence[Buffer], offset: int) -> int:
+        """Write, and make what was written durable. Gives how many bytes it took."""
+        return os.pwritev(descriptor, chunks, offset, os.RWF_DSYNC)
 
 
 class HostFile:
@@ -121,9 +52,12 @@ class HostFile:
 
     def __init__(self, disk: HostDisk, path: str, descriptor: int) -> None:
         self.path = path
-        self._disk = disk
         self._descriptor = descriptor
+        self._disk = disk
         self._is_open = True
+        # May it hold bytes that were never synced, as far as this handle knows? An earlier process may have left some. Then a sync
+        # of one range is not enough.
+        self._is_unsynced = True
 
     # --- the port ---
 
@@ -172,6 +106,9 @@ class HostFile:
     def write_now(self, offset: int, chunks: Sequence[Buffer]) -> None:
         """Write all chunks, here and now. StorageError, OutOfSpaceError."""
         self._disk.refuse_if_failed(self.path)
+        if not self._is_open:
+            raise StorageError(f"{self.path}: it is closed")
+        self._is_unsynced = True
         try:
             self._write_all(offset, chunks)
         except OSError as error:
@@ -199,10 +136,31 @@ class HostFile:
     def sync_now(self) -> None:
         """Make the file's bytes durable, here and now. StorageError."""
         self._disk.refuse_if_failed(self.path)
+        self._is_unsynced = False
         try:
-            self._disk.sync_descriptor(self._descriptor)
+            self._disk.calls.sync(self._descriptor)
         except OSError as error:
             raise self._failed("sync", error, spoils=True) from error
+
+    def write_sync_now(self, offset: int, chunks: Sequence[Buffer]) -> None:
+        """Write all chunks and make them durable, here and now; in one system call if that will do. StorageError,
+        OutOfSpaceError."""
+        if not self._can_join(chunks):
+            self.write_now(offset, chunks)
+            self.sync_now()
+            return
+        self._disk.refuse_if_failed(self.path)
+        try:
+            written = self._disk.calls.write_sync(self._descriptor, chunks, offset)
+        except OSError as error:
+            raise self._failed("write and sync", error, spoils=True) from error  # it does not say which of them failed
+        if written < sum(map(len, chunks)):
+            self.write_now(offset, chunks)
+            self.sync_now()
+
+    def _can_join(self, chunks: Sequence[Buffer]) -> bool:
+        """Does one system call write all this and sync all that has to be?"""
+        return self._disk.calls.can_join and self._is_open and not self._is_unsynced and len(chunks) <= _VECTORS_MAX
 
     def _failed(self, what: str, error: OSError, spoils: bool = False) -> StorageError | OutOfSpaceError:
         """Remember a failure for good. A full disk spoils nothing, unless it was a sync that found out: its pages may be gone."""
@@ -213,27 +171,46 @@ class HostFile:
 
 
 class HostDisk:
-    """The data directory of one node. Paths are relative to it. `sync` makes a descriptor's bytes durable (tests give one that
-    fails)."""
+    """The data directory of one node. Paths are relative to it. `calls` make bytes durable (tests give some that fail)."""
 
-    def __init__(self, root: Path, loop: asyncio.AbstractEventLoop, sync: Callable[[int], None] | None = None) -> None:
+    def __init__(self, root: Path, loop: asyncio.AbstractEventLoop, calls: SystemCalls | None = None) -> None:
         self.root = root
-        self.sync_descriptor = sync or data_sync
+        self.calls = calls or SystemCalls()
         self.failed: dict[str, None] = {}
         self._loop = loop
         self._lock = _lock_directory(root)
         self._journal = JournalThread(loop)
         self._others = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loggos-disk")
+        self._is_closed = False
 
     def close(self) -> None:
-        """Finish what was handed over, stop the threads, unlock the directory."""
-        self._journal.stop()
+        """Finish what was handed over, stop the threads, unlock the directory. In the loop's thread, and holding up the loop: see
+        `finish`. What the disk does not confirm in time is abandoned; then the directory stays locked until the process ends."""
+        if self._stop_journal(DISK_CLOSE_TIMEOUT_MS / 1000):
+            self._let_go()
+
+    async def finish(self) -> None:
+        """The same as `close`, without holding up the loop."""
+        timeout_s = DISK_CLOSE_TIMEOUT_MS / 1000
+        pending = [future for future in self._journal.pending() if not future.done()]
+        if pending and (await asyncio.wait(pending, timeout=timeout_s))[1]:
+            timeout_s = 0.0  # it has had its time
+        if self._stop_journal(timeout_s):
+            await self._loop.run_in_executor(None, self._let_go)
+
+    def _stop_journal(self, timeout_s: float) -> bool:
+        self._is_closed = True
+        return self._journal.stop(timeout_s)
+
+    def _let_go(self) -> None:
         self._others.shutdown(wait=True)
         os.close(self._lock)
 
     def write_sync(self, file: HostFile, offset: int, chunks: Sequence[Buffer]) -> Awaitable[None]:
+        if self._is_closed:
+            raise StorageError(f"{file.path}: the data directory is closed")
         future: asyncio.Future[None] = self._loop.create_future()
-        self._journal.submit(_Write(file, offset, chunks, future))
+        self._journal.submit(Write(file, offset, chunks, future))
         return future
 
     async def run(self, work: Callable[..., Result], *args: object) -> Result:

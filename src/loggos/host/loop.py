@@ -19,7 +19,7 @@ except ImportError:  # not on every platform
     uvloop = None  # type: ignore[assignment,unused-ignore]
 
 Result = TypeVar("Result")
-SWITCH_INTERVAL_S: Final = 0.0005  # how soon the journal thread gets the interpreter back after its system call
+SWITCH_INTERVAL_S: Final = 0.0005  # how soon a thread gets the interpreter back after its system call
 _YOUNG_THRESHOLD: Final = 50_000  # allocations between young collections
 _MIDDLE_THRESHOLD: Final = 100  # young collections between middle ones
 _FULL_THRESHOLD: Final = 1_000_000  # middle collections between full ones: in effect never

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loggos.base.ports import Clock, Disk, Entropy, Network, ProtocolFactory, Spawner
-from loggos.host.disk import HostDisk
-from loggos.host.journal_writer import MakeWriter
+from loggos.host.disk import HostDisk, SystemCalls
 
 log = logging.getLogger("loggos.host")
 FailureHandler = Callable[[str, BaseException], None]
@@ -167,17 +166,13 @@ class HostSpawner:
 
 class HostWorld:
     """ports.World of one node. Make it inside a running loop. `on_failure(task name, error)` must stop the node; without one the
-    loop itself is stopped. `sync` and `make_writer`: see HostDisk."""
+    loop itself is stopped. `calls`: see HostDisk."""
 
     def __init__(
-        self,
-        data_directory: Path | str,
-        on_failure: FailureHandler | None = None,
-        sync: Callable[[int], None] | None = None,
-        make_writer: MakeWriter | None = None,
+        self, data_directory: Path | str, on_failure: FailureHandler | None = None, calls: SystemCalls | None = None
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._disk = HostDisk(Path(data_directory), self._loop, sync, make_writer)
+        self._disk = HostDisk(Path(data_directory), self._loop, calls)
         self._spawner = HostSpawner(self._loop, on_failure or self._stop_loop)
         self.clock: Clock = HostClock()
         self.entropy: Entropy = HostEntropy()
