@@ -11,7 +11,8 @@ from loggos.base.ids import NodeId, Stamps
 from loggos.node.batch import EPOCHS, HEADER, decode_stamps, encode_batch, encode_run, iterate_runs, runs_are_whole
 
 runs = st.lists(
-    st.tuples(st.integers(0, 255), st.integers(0, 255).map(NodeId), st.integers(0, EPOCHS - 1), st.binary(max_size=40)), max_size=8
+    st.tuples(st.integers(0, 255), st.integers(0, 255).map(NodeId), st.integers(0, EPOCHS - 1), st.binary(max_size=40)),
+    max_size=8,
 )
 clocks = st.integers(-(2**63), 2**63 - 1)
 

@@ -19,7 +19,7 @@ BYTES_MAX = 300
 
 
 class OutboxModel(RuleBasedStateMachine):
-    """Runs are named by their command. The log applies what was sent, in order, or loses a tail of it and says so by `interrupt`."""
+    """Runs are named by their command. The log applies what was sent, in order, until `interrupt` says that it may not."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,10 +40,10 @@ class Barriers:
     def has_waiting(self) -> bool:
         return bool(self._gathering)
 
-    def start(self, now: float) -> int:
-        """Everything that waits becomes one round; its context for the engine."""
+    def start(self) -> int:
+        """Everything that waits becomes one round, with the deadline of the oldest of it; its context for the engine."""
         self._next += 1
-        self._asked[self._next] = _Round(now + self._timeout_s, self._gathering)
+        self._asked[self._next] = _Round(self._gathering_since + self._timeout_s, self._gathering)
         self._gathering = []
         return self._next
 
@@ -53,8 +53,8 @@ class Barriers:
         if found is None:
             return
         if slot < 0:
-            if not self._gathering:
-                self._gathering_since = found.deadline - self._timeout_s
+            since = found.deadline - self._timeout_s
+            self._gathering_since = min(since, self._gathering_since) if self._gathering else since
             self._gathering = found.callers + self._gathering
             return
         found.slot = slot

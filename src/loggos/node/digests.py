@@ -7,6 +7,7 @@ this node must stop) or SPLIT (every voter has spoken and no digest has a quorum
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -24,13 +25,15 @@ class Verdict(IntEnum):
 
 
 class Digests:
-    def __init__(self, node: NodeId, voters: int) -> None:
-        self._node, self._voters = node, voters
+    """`voters`: whose word makes a majority; a learner compares itself with them and counts for nobody."""
+
+    def __init__(self, node: NodeId, voters: Iterable[NodeId]) -> None:
+        self._node, self._voters = node, sorted(voters)
         self._heard: dict[Slot, dict[NodeId, int]] = {}
         self.agreed_slot = Slot(0)
 
     def hear(self, slot: Slot, node: NodeId, digest: int) -> Verdict:
-        if slot <= self.agreed_slot:
+        if slot <= self.agreed_slot or (node != self._node and node not in self._voters):
             return Verdict.UNDECIDED
         votes = self._heard.setdefault(slot, {})
         votes[node] = digest
@@ -43,13 +46,14 @@ class Digests:
         if mine is None:
             return Verdict.UNDECIDED
         counts: dict[int, int] = {}
-        for digest in votes.values():
-            counts[digest] = counts.get(digest, 0) + 1
-        best = max(counts, key=lambda digest: counts[digest])
-        if counts[best] > self._voters // 2:
+        for node, digest in votes.items():
+            if node in self._voters:
+                counts[digest] = counts.get(digest, 0) + 1
+        best = max(counts, key=lambda digest: counts[digest], default=mine)
+        if counts.get(best, 0) > len(self._voters) // 2:
             if best != mine:
                 return Verdict.WE_DIFFER
             self.agreed_slot = max(self.agreed_slot, slot)
-            self._heard = {s: v for s, v in self._heard.items() if s > slot or len(v) < self._voters}
+            self._heard = {s: v for s, v in self._heard.items() if s > slot or len(v) < len(self._voters)}
             return Verdict.AGREED
-        return Verdict.SPLIT if len(votes) >= self._voters else Verdict.UNDECIDED
+        return Verdict.SPLIT if sum(counts.values()) >= len(self._voters) else Verdict.UNDECIDED

@@ -143,6 +143,8 @@ class Registry:
             raise InternalError(f"a snapshot of version {version}; this node knows {SNAPSHOT_VERSION}: upgrade this node")
         by_machine: dict[int, list[bytes]] = {machine_id: [] for machine_id in self.machines}
         for chunk in iterator:
+            if chunk[:1] == b"" or chunk[0] not in by_machine:
+                raise InternalError("a snapshot holds a machine that is unknown to this version: upgrade this node")
             by_machine[chunk[0]].append(chunk[1:])
         for machine_id, machine in self.machines.items():
             machine.restore(by_machine.pop(machine_id))

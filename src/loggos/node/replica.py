@@ -103,7 +103,7 @@ class Replica:
         self.registry = make_registry(self.outbox.is_mine)
         self.persister = Persister(journal, self, world.clock)
         self.barriers = self.make_barriers()
-        self.digests = Digests(node, len(engine.membership.voters))
+        self.digests = Digests(node, engine.membership.voters)
         self.tail = LogTail(sizes.log_tail_bytes)
         self.keeper = self.make_keeper(journal, snapshots, sizes.snapshot_journal_bytes)
         self._status = engine.status()
@@ -311,7 +311,7 @@ class Replica:
         if leader == NO_NODE:
             return
         if self.barriers.has_waiting:
-            self.engine.read_barrier(self.barriers.start(self.world.clock.monotonic()))
+            self.engine.read_barrier(self.barriers.start())
         if not self.outbox.queue or self.writes_stopped:
             return
         if leader == self.node:

@@ -199,7 +199,7 @@ class RemoteLog:
             runs = self._outbox.take(BATCH_BYTES_MAX)
             stream.send(frame(Type.PROPOSE, EPOCH.pack(self._epoch), *runs))
         if self._barriers.has_waiting and len(self._asked) < REMOTE_BARRIERS_MAX:
-            context = self._barriers.start(self.world.clock.monotonic())
+            context = self._barriers.start()
             self._asked[context] = None
             stream.send(frame(Type.BARRIER, CONTEXT.pack(context)))
 
