@@ -442,13 +442,18 @@ class Nemesis:
             network.cut(source, target)
         self._later(seconds, lambda: _mend_all(network, links))
 
+    def _reject_for(self, pairs: list[tuple[str, str]], seconds: float) -> None:
+        network = self.world.network
+        for one, two in pairs:
+            network.reject(one, two)
+        self._later(seconds, lambda: _allow_all(network, pairs))
+
     def _do_halves(self, args: Args) -> None:
-        """Packets across are lost without a word, or (`rejects`) every connection across is reset first, as a firewall may do it:
-        then both sides know at once."""
+        """Packets across are lost without a word, or (`rejects`) connections are reset and refused, as a firewall may do it."""
         one, two = args["groups"]
         if args.get("rejects"):
-            for a, b in [(a, b) for a in one for b in two]:
-                self.world.network.reset_connections(a, b)
+            self._reject_for([(a, b) for a in one for b in two], args["for_s"])
+            return
         self._cut_for([link for a in one for b in two for link in ((a, b), (b, a))], args["for_s"])
 
     _do_isolate = _do_halves
@@ -490,6 +495,11 @@ class Nemesis:
 def _mend_all(network: SimNetwork, links: list[tuple[str, str]]) -> None:
     for source, target in links:
         network.mend(source, target)
+
+
+def _allow_all(network: SimNetwork, pairs: list[tuple[str, str]]) -> None:
+    for one, two in pairs:
+        network.allow(one, two)
 
 
 async def _sleep_until(world: SimWorld, when: float) -> None:

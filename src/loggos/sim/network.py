@@ -55,10 +55,11 @@ class Link:
     bytes_per_s: float = 125e6
     extra_s: float = 0.0  # a fault: so much slower than it should be
     cuts: int = 0  # how many partitions cut it now
+    rejects: int = 0  # how many firewalls refuse new connections over it now
     free_at: float = 0.0  # when it has sent all that was given to it so far
 
     def clear_faults(self) -> None:
-        self.loss, self.extra_s, self.cuts = 0.0, 0.0, 0
+        self.loss, self.extra_s, self.cuts, self.rejects = 0.0, 0.0, 0, 0
 
 
 class Conditions(NamedTuple):
@@ -229,6 +230,19 @@ class SimNetwork:
         link.cuts = max(0, link.cuts - 1)
         self.trace.event(self.loop.time(), source, "mended", "to " + target)
 
+    def reject(self, name: str, other: str) -> None:
+        """Reset all connections between the two and refuse new ones at once, until allowed as often: both sides know."""
+        self.reset_connections(name, other)
+        for source, target in ((name, other), (other, name)):
+            self.link_between(source, target).rejects += 1
+        self.trace.event(self.loop.time(), name, "rejected", "with " + other)
+
+    def allow(self, name: str, other: str) -> None:
+        for source, target in ((name, other), (other, name)):
+            link = self.link_between(source, target)
+            link.rejects = max(0, link.rejects - 1)
+        self.trace.event(self.loop.time(), name, "allowed", "with " + other)
+
     def partition(self, groups: Sequence[Iterable[str]]) -> None:
         """Cut all links between different groups, both ways. Hosts in no group keep their links."""
         members = [list(group) for group in groups]
@@ -395,7 +409,10 @@ class _Attempt:
         if self._is_over():
             return
         network = self.network
-        if not network.is_cut(self._there) and not network.draws.chance(self._there.loss):
+        if self._there.rejects:
+            error = ConnectionRefusedError(errno.ECONNREFUSED, f"a firewall refuses connections to {self.target}")
+            self._later(network.draw_delay(self._there, 0), self._fail, error)
+        elif not network.is_cut(self._there) and not network.draws.chance(self._there.loss):
             self._later(network.draw_delay(self._there, 0), self._syn_arrives)
         else:
             self._again()

@@ -44,6 +44,7 @@ class SimCluster:
         self.nodes: dict[str, Node] = {}
         self.stops: list[str] = []
         self.on_event: Callable[[SimHost, str], None] = lambda host, event: None
+        self._ballots: dict[str, int] = {}
         self._starts: dict[str, int] = {}
         self._suspects: dict[str, int] = {}  # hosts with silent damage, and in which life they got it
 
@@ -86,8 +87,15 @@ class SimCluster:
             self.world.trace.event(self.world.loop.time(), host.name, event, " ".join(f"{k}={v}" for k, v in fields.items()))
             self.world.probe(event)
             self.on_event(host, event)
+            if event == "leader" and self._is_promise(host, **fields):
+                self.on_event(host, "promise")
 
         return log
+
+    def _is_promise(self, host: SimHost, leader: int, ballot: int, role: str) -> bool:
+        """Has the host just promised another's ballot?"""
+        before, self._ballots[host.name] = self._ballots.get(host.name, 0), ballot
+        return not leader and role == "follower" and ballot > before
 
     def _fatal(self, host: SimHost) -> Callable[[BaseException], None]:
         def fatal(error: BaseException) -> None:

@@ -64,7 +64,7 @@ SCENARIOS: Final = {
         )),
         Scenario("elections", gap_s=1.0, weights=_only(
             crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4,
-            lossy_link=2, slow_link=2,
+            lossy_link=2, slow_link=2, ambush=6, seesaw=8,
         )),
         Scenario("clocks", weights=_only(clock_jump=5, clock_drift=4, pause=4, stall=4, crash=2, isolate=2)),
         Scenario("calm", weights=_only(stall=1), gap_s=20.0),
