@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loggos import __version__
+from loggos.base.limits import CONNECTIONS_PER_ADDRESS_MAX
 from loggos.base.ports import World
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.service import CoordinationService, ServiceOptions
@@ -73,6 +74,7 @@ class Node:
         return ServiceOptions(
             super_digest=config.coordination.superuser_digest.encode() or None,
             tick_ms=config.coordination.tick_ms,
+            connections_per_address_max=config.coordination.connections_per_address_max or CONNECTIONS_PER_ADDRESS_MAX,
             environment=(("loggos.version", __version__), ("host.name", config.host)),
             configuration=shown,
             standalone=len(config.voters) == 1,

@@ -5,7 +5,7 @@
     data = "/var/lib/loggos"
     host = "127.0.0.1"         # what clients and peers reach; a public address needs TLS and authentication, or insecure = true
 
-    [ports]                    # zookeeper 2181, console 8080, peer 2185 unless told
+    [ports]                    # zookeeper 2181, console 8080 unless told; the peer port is that of this node's address below
     zookeeper = 2181
 
     [voters]                   # every voter's peer address, this node's too
@@ -27,10 +27,12 @@ import msgspec
 
 from loggos.base.errors import ConfigError
 from loggos.base.ids import NODE_ID_MAX, NodeId
+from loggos.base.limits import SESSION_TICK_MS_MIN
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """TCP ports; 0 asks the system for a free one (not for `peer`)."""
+    """TCP ports; 0 asks the system for a free one. `peer` need not be written: this node's own address among voters or learners
+    counts."""
 
     zookeeper: int = 2181
     console: int = 8080
@@ -101,13 +103,21 @@ def from_dict(data: dict[str, Any], where: str = "configuration") -> NodeConfig:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {error}") from None
     check(config, where)
+    _refuse_other_peer_port(data, config, where)
     return config
+
+
+def _refuse_other_peer_port(data: dict[str, Any], config: NodeConfig, where: str) -> None:
+    """Written twice, it must be the same."""
+    port = config.peer_addresses()[config.node][1]
+    if "peer" in data.get("ports", {}) and config.ports.peer != port:
+        raise ConfigError(f"{where}: ports.peer is {config.ports.peer}, this node's address says {port}: leave ports.peer out")
 
 
 def check(config: NodeConfig, where: str = "configuration") -> None:
     """Everything that types cannot say."""
     for name in (*config.voters, *config.learners):
-        if not name.isdigit() or not 0 < int(name) <= NODE_ID_MAX:
+        if not is_node_id(name):
             raise ConfigError(f"{where}: node ids are whole numbers from 1 to {NODE_ID_MAX}, not {name!r}")
     if str(config.id) not in {**config.voters, **config.learners}:
         raise ConfigError(f"{where}: id {config.id} is not among the voters or learners: add its own peer address there")
@@ -116,8 +126,34 @@ def check(config: NodeConfig, where: str = "configuration") -> None:
     for name in config.voters:
         if name in config.learners:
             raise ConfigError(f"{where}: node {name} is both a voter and a learner: keep one")
-    config.peer_addresses()
+    if not config.voters:
+        raise ConfigError(f"{where}: there is no voter: a cell needs at least one")
+    _check_addresses(config, where)
+    _check_numbers(config, where)
     refuse_public(config, where)
+
+
+def is_node_id(name: str) -> bool:
+    """A whole number from 1 to NODE_ID_MAX, written in the one way."""
+    return name.isascii() and name.isdigit() and name == str(int(name)) and 0 < int(name) <= NODE_ID_MAX
+
+
+def _check_addresses(config: NodeConfig, where: str) -> None:
+    taken: dict[tuple[str, int], NodeId] = {}
+    for node, address in config.peer_addresses().items():
+        other = taken.setdefault(address, node)
+        if other != node:
+            raise ConfigError(f"{where}: nodes {other} and {node} are both at {address[0]}:{address[1]}: give each its own")
+
+
+def _check_numbers(config: NodeConfig, where: str) -> None:
+    for name, port in msgspec.structs.asdict(config.ports).items():
+        if not 0 <= port < 65536:
+            raise ConfigError(f"{where}: ports.{name} is {port}: ports are 0 to 65535, 0 for any free one")
+    if config.coordination.tick_ms < SESSION_TICK_MS_MIN:
+        raise ConfigError(f"{where}: coordination.tick_ms is {config.coordination.tick_ms}: write {SESSION_TICK_MS_MIN} or more")
+    if config.coordination.connections_per_address_max < 0:
+        raise ConfigError(f"{where}: coordination.connections_per_address_max is below 0: write 0 for no limit of its own")
 
 
 def refuse_public(config: NodeConfig, where: str) -> None:

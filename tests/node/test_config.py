@@ -1,0 +1,169 @@
+"""The configuration: what may be written, and the one clear line for everything else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from loggos.base.errors import ConfigError
+from loggos.node import config
+from loggos.node.config import Coordination, NodeConfig, Ports, check, from_dict, is_loopback, load, parse_address
+
+GOOD = {"id": 1, "data": "/d", "voters": {"1": "127.0.0.1:2185", "2": "127.0.0.1:2195"}}
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_example_of_the_module_is_a_configuration(tmp_path: Path) -> None:
+    lines = [line[4:] for line in (config.__doc__ or "").splitlines() if line.startswith("    ")]
+    made = load(write(tmp_path, "\n".join(lines)))
+    assert (made.cell, made.id, made.data, made.host) == ("orders", 1, "/var/lib/loggos", "127.0.0.1")
+    assert made.voter_ids == [1, 2] and made.ports == Ports(zookeeper=2181)
+
+
+def test_the_defaults_are_those_that_the_module_names() -> None:
+    text = re.search(r"zookeeper (\d+), console (\d+) unless told", config.__doc__ or "")
+    assert text is not None
+    assert [int(number) for number in text.groups()] == [Ports().zookeeper, Ports().console]
+    made = from_dict(GOOD)
+    assert (made.cell, made.host, made.insecure, made.coordination.tick_ms) == ("loggos", "127.0.0.1", False, 2000)
+
+
+def test_everything_can_be_written(tmp_path: Path) -> None:
+    text = """
+        cell = "c"
+        id = 3
+        data = "here"
+        host = "127.0.0.1"
+        insecure = false
+        [ports]
+        zookeeper = 1
+        console = 2
+        peer = 3
+        [coordination]
+        tick_ms = 500
+        superuser_digest = "super:x"
+        connections_per_address_max = 60
+        [voters]
+        1 = "127.0.0.1:1"
+        [learners]
+        3 = "[::1]:3"
+    """
+    made = load(write(tmp_path, text))
+    assert made == NodeConfig(
+        id=3,
+        voters={"1": "127.0.0.1:1"},
+        data="here",
+        cell="c",
+        ports=Ports(1, 2, 3),
+        coordination=Coordination(500, "super:x", 60),
+        learners={"3": "[::1]:3"},
+    )
+    assert made.peer_addresses() == {1: ("127.0.0.1", 1), 3: ("::1", 3)}
+    assert set(msgspec.structs.asdict(made)) == {*NodeConfig.__struct_fields__}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**GOOD, **changes}
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a typo": (changed(voterz={}), "unknown key voterz: did you mean voters?"),
+    "a typo in a table": (changed(ports={"zokeeper": 1}), r"unknown key ports.zokeeper: did you mean ports.zookeeper\?"),
+    "a typo in coordination": (changed(coordination={"tick": 1}), "unknown key coordination.tick: .*coordination.tick_ms"),
+    "a stranger": (changed(xyzzy=1), "unknown key xyzzy: known are id, voters, data, cell"),
+    "a missing id": ({"data": "/d", "voters": {}}, "missing required field `id`"),
+    "a missing voters": ({"data": "/d", "id": 1}, "missing required field `voters`"),
+    "a missing data": ({"id": 1, "voters": {}}, "missing required field `data`"),
+    "a wrong type": (changed(id="one"), r"Expected `int`, got `str` - at `\$.id`"),
+    "a table that is none": (changed(ports=5), r"at `\$.ports`"),
+    "a port as text": (changed(ports={"peer": "x"}), r"at `\$.ports.peer`"),
+    "an id that is no number": (changed(voters={**GOOD["voters"], "x": "127.0.0.1:1"}), "from 1 to 255, not 'x'"),  # type: ignore[dict-item]
+    "an id of zero": (changed(voters={**GOOD["voters"], "0": "127.0.0.1:1"}), "from 1 to 255, not '0'"),  # type: ignore[dict-item]
+    "an id too large": (changed(learners={"256": "127.0.0.1:1"}), "from 1 to 255, not '256'"),
+    "an id written twice": (changed(voters={**GOOD["voters"], "01": "127.0.0.1:1"}), "node ids .* not '01'"),  # type: ignore[dict-item]
+    "an id in other digits": (changed(voters={**GOOD["voters"], "²": "127.0.0.1:1"}), "node ids .* not '²'"),  # type: ignore[dict-item]
+    "not among the nodes": (changed(id=9), "id 9 is not among the voters or learners"),
+    "no voter": (changed(voters={}, learners={"1": "127.0.0.1:1"}), "no voter"),
+    "no cell": (changed(cell=""), "cell needs a name of 1 to 100 characters"),
+    "a long cell": (changed(cell="x" * 101), "cell needs a name of 1 to 100 characters"),
+    "voter and learner": (changed(learners={"2": "127.0.0.1:1"}), "node 2 is both a voter and a learner"),
+    "two nodes at one address": (
+        changed(voters={"1": "127.0.0.1:2185", "2": "127.0.0.1:2185"}),
+        "nodes 1 and 2 are both at 127.0.0.1:2185",
+    ),
+    "no port": (changed(voters={"1": "127.0.0.1"}), "'127.0.0.1' is not host:port"),
+    "port zero": (changed(voters={"1": "127.0.0.1:0"}), "is not host:port"),
+    "port too high": (changed(voters={"1": "127.0.0.1:65536"}), "is not host:port"),
+    "no host": (changed(voters={"1": ":2185"}), "is not host:port"),
+    "a service port too high": (changed(ports={"zookeeper": 65536}), "ports.zookeeper .*65536"),
+    "a negative port": (changed(ports={"console": -1}), "ports.console .*-1"),
+    "a tick of nothing": (changed(coordination={"tick_ms": 0}), "coordination.tick_ms"),
+    "two peer ports": (
+        changed(ports={"peer": 9}),
+        "ports.peer is 9, this node's address says 2185: leave ports.peer out",
+    ),
+    "a negative limit": (changed(coordination={"connections_per_address_max": -1}), "connections_per_address_max is below 0"),
+    "a public host": (changed(host="10.0.0.1"), "10.0.0.1 is a public address .*--insecure"),
+    "a host for all": (changed(host="0.0.0.0"), "0.0.0.0 is a public address"),
+    "a public peer": (changed(voters={**GOOD["voters"], "3": "example.org:1"}), "example.org is a public address"),  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_used_is_said_in_one_line(name: str) -> None:
+    data, why = BAD[name]
+    with pytest.raises(ConfigError, match=why) as caught:
+        from_dict(data, "node.toml")
+    text = str(caught.value)
+    assert "\n" not in text and (text.startswith("node.toml: ") or "host:port" in text)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the configuration .*absent.toml: No such file"):
+        load(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
+        load(tmp_path)
+    with pytest.raises(ConfigError, match=r"node.toml is not TOML: .*line 2"):
+        load(write(tmp_path, "id = 1\nvoters = {\n"))
+    (tmp_path / "node.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(tmp_path / "node.toml")
+
+
+def test_a_public_address_is_for_who_says_so(tmp_path: Path) -> None:
+    text = 'id = 1\ndata = "d"\nhost = "10.0.0.1"\n[voters]\n1 = "10.0.0.1:2185"\n'
+    with pytest.raises(ConfigError, match="public"):
+        load(write(tmp_path, text))
+    assert load(write(tmp_path, text), insecure=True).insecure
+    assert load(write(tmp_path, "insecure = true\n" + text)).host == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("box", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_addresses() -> None:
+    assert parse_address("127.0.0.1:1") == ("127.0.0.1", 1)
+    assert parse_address("[::1]:65535") == ("::1", 65535)
+    check(from_dict(GOOD))
