@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kazoo.exceptions import NodeExistsError
+from kazoo.retry import KazooRetry
 
 from tests.chaos.agreement import wait_agreed
 from tests.chaos.load import check, client, writers
@@ -237,10 +239,13 @@ def test_a_directory_that_cannot_be_written_is_refused(cluster: Cluster) -> None
 def bulk(hosts: str, count: int = 300, size: int = 100_000) -> None:
     """More than what the journal has preallocated."""
     found = client(hosts)
-    found.ensure_path("/bulk")
-    for start in range(0, count, 20):
-        for answer in [found.create_async(f"/bulk/{number:06d}", bytes(size)) for number in range(start, start + 20)]:
-            answer.get(timeout=60)
+    retry = KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0)
+    retry(found.ensure_path, "/bulk")
+    for number in range(count):
+        try:
+            retry(found.create, f"/bulk/{number:06d}", bytes(size))
+        except NodeExistsError:
+            pass  # a try without an answer had been made
     found.stop()
     found.close()
 
@@ -273,6 +278,7 @@ def test_a_full_disk_refuses_writes_and_recovers(tmp_path: Path) -> None:
             load[0].wait_for_more()
             fill(filler)
             bulk(f"{cluster[1].address},{cluster[2].address}")
+            eventually("node 3 says that its disk is full", lambda: "disk full" in cluster[3].output.read_text())
             for writer in load:
                 writer.wait_for_more()
             filler.unlink(missing_ok=True)
