@@ -226,7 +226,14 @@ class Election(Learner):
 
     def testimony_count(self, campaign: Campaign, slot: int) -> int:
         """How many voters have said, of this slot, what they accepted there or that they accepted nothing (rule 6)."""
+        if self.may_void_promises(slot):
+            return 0
         return sum(1 for testimony in campaign.promises.values() if testimony.is_whole and self.is_known(testimony, slot))
+
+    def may_void_promises(self, slot: int) -> bool:
+        """A change of the membership that lies below the slot and is not delivered yet may begin a voter's new life, for which
+        the promise of the old one says nothing: its accepts up there are not in that promise."""
+        return self.log.has_config_between(self.delivered, slot)
 
     def is_known(self, testimony: Testimony, slot: int) -> bool:
         return slot >= testimony.vouches_from

@@ -391,6 +391,13 @@ class Leader(Election):
             for slot in self.lead.votes:
                 self.lead.votes[slot] &= bit
 
+    def config_delivered(self) -> None:
+        """A change of the membership holds from here on: slots that waited for it may be closed, promises may be wanted again."""
+        lead = self.lead
+        if lead is not None and lead.campaign is not None:
+            self.election_due_ms = self.now
+            self.close_open_slots(lead)
+
     # --- hooks ---------------------------------------------------------------------------------------------------------------
 
     @abstractmethod

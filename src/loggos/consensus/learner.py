@@ -89,6 +89,7 @@ class Learner(Acceptor):
             rejoin = decode_rejoin(entry.payload)
             self.change_member(rejoin.node, rejoin.incarnation, entry.slot)
             self.config_slot = entry.slot
+            self.config_delivered()
         if self.membership is not membership or self.origin_applied != origin:
             self.marks.append(Mark(entry.slot, self.membership, self.origin_applied))
         return entry
@@ -96,6 +97,10 @@ class Learner(Acceptor):
     def is_superseded(self, entry: Entry) -> bool:
         """Primary order: a batch counts only if its leader's run is unbroken from the leader's opening no-op up to it."""
         return entry.origin != self.origin_applied
+
+    @abstractmethod
+    def config_delivered(self) -> None:
+        raise NotImplementedError
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ acceptor that lowered it could hide a chosen value from a later phase 1. Knows n
 from __future__ import annotations
 
 from loggos.base.ids import Ballot, Slot
-from loggos.consensus.types import Entry
+from loggos.consensus.types import Entry, Kind
 
 NO_SLOT = Slot(0)
 
@@ -22,6 +22,7 @@ class Log:
         self.last = snapshot_slot  # highest slot with an entry, or `chosen`
         self._run_ballot = Ballot(0)
         self._run_last = snapshot_slot
+        self._configs: list[Slot] = []  # slots that hold a change of the membership, ascending; hardly ever any
 
     @property
     def first(self) -> Slot:
@@ -37,8 +38,20 @@ class Log:
         old = self.entries.get(entry.slot)
         assert old is None or old.ballot <= entry.ballot, (old, entry.ballot)
         self.entries[entry.slot] = entry
+        self._note_config(entry)
         if entry.slot > self.last:
             self.last = entry.slot
+
+    def _note_config(self, entry: Entry) -> None:
+        if entry.kind is Kind.CONFIG:
+            if entry.slot not in self._configs:
+                self._configs = sorted([*self._configs, entry.slot])
+        elif self._configs and entry.slot in self._configs:
+            self._configs.remove(entry.slot)
+
+    def has_config_between(self, after: Slot, before: int) -> bool:
+        """Does a slot s, after < s < before, hold a change of the membership?"""
+        return any(after < slot < before for slot in self._configs)
 
     def choose_next(self) -> None:
         """The slot after the chosen prefix, which is held, is chosen."""
@@ -74,6 +87,7 @@ class Log:
         for slot in range(self.compacted + 1, upto + 1):
             del self.entries[Slot(slot)]
         self.compacted = max(self.compacted, upto)
+        self._configs = [slot for slot in self._configs if slot > upto]
 
     def jump(self, slot: Slot) -> None:
         """A snapshot covers everything up to `slot`, which lies beyond the chosen prefix; what was accepted above it stays."""
@@ -82,4 +96,5 @@ class Log:
             if old <= slot:
                 del self.entries[old]
         self.compacted = self.chosen = slot
+        self._configs = [config for config in self._configs if config > slot]
         self.last = max(self.last, slot)

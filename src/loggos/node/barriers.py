@@ -23,9 +23,11 @@ class _Round:
 
 
 class Barriers:
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, first_context: int = 0) -> None:
+        """`first_context` must differ between lives of a node whose questions outlive it: a late answer to an earlier life proves
+        nothing to this one."""
         self._timeout_s = timeout_s
-        self._next = 0
+        self._next = first_context
         self._gathering: list[Done] = []
         self._gathering_since = 0.0
         self._asked: dict[int, _Round] = {}

@@ -10,11 +10,12 @@ Rules it keeps: 2 and 7 (persister.py), 8 (barriers.py), 10 (step down when the 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loggos.base.errors import InternalError, OutOfSpaceError
+from loggos.base.errors import InternalError, OutOfSpaceError, PeerError
 from loggos.base.ids import NO_NODE, Incarnation, Index, NodeId, Slot, Stamps
 from loggos.base.limits import (
     BARRIER_TIMEOUT_MS,
@@ -128,7 +129,7 @@ class Replica:
         }
 
     def make_barriers(self) -> Barriers:
-        return Barriers(BARRIER_TIMEOUT_MS / 1000)
+        return Barriers(BARRIER_TIMEOUT_MS / 1000, self.world.entropy.below(1 << 48))
 
     def make_keeper(self, journal: Journal, snapshots: SnapshotStore, journal_bytes: int) -> SnapshotKeeper:
         return SnapshotKeeper(self, journal, snapshots, journal_bytes)
@@ -238,9 +239,17 @@ class Replica:
         if self.stopped:
             return
         handler = self._handlers.get(kind)
-        if handler is not None:
+        if handler is None:
+            return
+        try:
             handler(node, incarnation, body)
-            self.schedule()
+        except PeerError:
+            raise  # theirs: the mesh closes the connection
+        except struct.error as error:
+            raise PeerError(f"a {kind.name} frame of {len(body)} bytes is too short: {error}") from None
+        except Exception as error:  # supervision: ours, and half a step may have been taken; a transport would only log it
+            self.fatal(error)
+        self.schedule()
 
     def peer_hello(self, node: NodeId, hello: Hello) -> None:
         if self.stopped:

@@ -32,7 +32,7 @@ class AnswersBeforeApplying(Replica):
     """A barrier is answered when it is granted, whatever this node has applied."""
 
     def make_barriers(self) -> Barriers:
-        return ImpatientBarriers(BARRIER_TIMEOUT_MS / 1000)
+        return ImpatientBarriers(BARRIER_TIMEOUT_MS / 1000, self.world.entropy.below(1 << 48))
 
 
 class WallClockCell(Replica):
