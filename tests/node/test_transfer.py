@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 
 import pytest
 
-from loggos.node.wire import Type
+from loggos.base.errors import PeerError
+from loggos.base.ids import Incarnation, NodeId
+from loggos.node.wire import CHUNK, SLOT, Type
 from tests.node.kit import LEDGER, Cell, CellNode, SimSite, Watcher, in_simulation, until
 
 VALUE = b"." * 500
@@ -211,12 +214,34 @@ def test_what_a_node_waits_for_is_unknown_when_a_snapshot_takes_its_place() -> N
     in_simulation(scenario)
 
 
+@pytest.mark.parametrize("meta", [b"", b"{}", b'{"slot":9000,"index":1,"origin_applied":1,"membership":""}'])
+def test_a_snapshot_without_a_sound_meta_is_never_stored(meta: bytes) -> None:
+    """It would be found at the next start, as the newest."""
+
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        sender = NodeId(leader.number % 3 + 1)
+
+        def feed() -> None:
+            for kind, body in (
+                (Type.SNAPSHOT_BEGIN, SLOT.pack(9999) + meta),
+                (Type.SNAPSHOT_CHUNK, CHUNK.pack(9999, 0) + b"x"),
+                (Type.SNAPSHOT_END, CHUNK.pack(9999, 1)),
+            ):
+                with contextlib.suppress(PeerError):
+                    leader.replica.peer_frame(sender, Incarnation(1), kind, body)
+
+        await cell.site.on(leader.number, feed)
+        await asyncio.sleep(1)
+        assert _names(cell, leader.number) == [] and not leader.fatal
+
+    in_simulation(scenario)
+
+
 @pytest.mark.parametrize("kind", [Type.SNAPSHOT_BEGIN, Type.SNAPSHOT_CHUNK, Type.SNAPSHOT_END, Type.SNAPSHOT_ACK, Type.DIGEST])
 @pytest.mark.parametrize("body", [b"", b"\0" * 7, b"\xff" * 12, b"\0" * 40])
 def test_frames_of_a_transfer_that_make_no_sense_harm_nobody(kind: Type, body: bytes) -> None:
-    from loggos.base.errors import PeerError
-    from loggos.base.ids import Incarnation, NodeId
-
     async def scenario(cell: Cell) -> None:
         cell.start()
         leader = await cell.until_led()

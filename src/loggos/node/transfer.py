@@ -220,6 +220,8 @@ class SnapshotKeeper:
 
     def on_begin(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
         (slot,) = SLOT.unpack_from(body)
+        if decode_meta(body[SLOT.size :]).slot != slot:
+            raise PeerError(f"a snapshot at slot {slot} whose meta is of another slot")
         if self._receiving is not None:
             if self._receiving.sender != node:
                 return
