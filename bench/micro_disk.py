@@ -3,8 +3,8 @@
     PYTHONPATH=src python bench/micro_disk.py [--data DIR] [--batches 400] [--rounds 5] [--asyncio]
 
 The ways take turns within each round, so that other load on the machine hits them alike. `busy`: the loop computes for 0.2 ms in
-every turn, as a leader with clients does. Prints medians over the rounds, in microseconds: CPU of this process per batch (busy: with
-what the loop computes meanwhile), and p50 and p99 of the time from write_sync to its result.
+every turn, as a leader with clients does. Prints medians over the rounds, in microseconds: CPU of this process per batch (busy:
+with what the loop computes meanwhile), and p50 and p99 of the time from write_sync to its result.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for t
 DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
 DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
+JOURNAL_HOLD_BYTES_MAX: Final = 4 << 10  # a batch up to this waits for the end of the turn; larger ones come with long turns
 DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not confirmed by then are abandoned
 
 # --- node ----------------------------------------------------------------------------------------------------------------

@@ -55,8 +55,8 @@ class HostFile:
         self._descriptor = descriptor
         self._disk = disk
         self._is_open = True
-        # May it hold bytes that were never synced, as far as this handle knows? An earlier process may have left some. Then a sync
-        # of one range is not enough.
+        # May it hold bytes that were never synced, as far as this handle knows? An earlier process may have left some. Then a
+        # sync of one range is not enough.
         self._is_unsynced = True
 
     # --- the port ---
@@ -173,8 +173,15 @@ class HostFile:
 class HostDisk:
     """The data directory of one node. Paths are relative to it. `calls` make bytes durable (tests give some that fail)."""
 
-    def __init__(self, root: Path, loop: asyncio.AbstractEventLoop, calls: SystemCalls | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        loop: asyncio.AbstractEventLoop,
+        calls: SystemCalls | None = None,
+        close_timeout_s: float = DISK_CLOSE_TIMEOUT_MS / 1000,
+    ) -> None:
         self.root = root
+        self._close_timeout_s = close_timeout_s
         self.calls = calls or SystemCalls()
         self.failed: dict[str, None] = {}
         self._loop = loop
@@ -186,12 +193,12 @@ class HostDisk:
     def close(self) -> None:
         """Finish what was handed over, stop the threads, unlock the directory. In the loop's thread, and holding up the loop: see
         `finish`. What the disk does not confirm in time is abandoned; then the directory stays locked until the process ends."""
-        if self._stop_journal(DISK_CLOSE_TIMEOUT_MS / 1000):
+        if self._stop_journal(self._close_timeout_s):
             self._let_go()
 
     async def finish(self) -> None:
         """The same as `close`, without holding up the loop."""
-        timeout_s = DISK_CLOSE_TIMEOUT_MS / 1000
+        timeout_s = self._close_timeout_s
         pending = [future for future in self._journal.pending() if not future.done()]
         if pending and (await asyncio.wait(pending, timeout=timeout_s))[1]:
             timeout_s = 0.0  # it has had its time

@@ -5,7 +5,12 @@ Rules:
   wake-up of the loop.
 - The fewer system calls the better: at each the thread lets go of the interpreter's lock and must get it back from the loop. So a
   write that is alone is one call that writes and syncs.
+- A small write is handed over when the loop's turn is about to end: handed over earlier, the thread would wake only to wait for
+  the lock. A large one goes at once, since then turns are long.
 - A sync that hangs holds up neither the loop nor the end of the process.
+
+Weighed and measured: Linux native AIO (a copy in the loop's thread, fdatasync by io_submit). It needs no thread of ours, but the
+kernel syncs on a worker bound to the submitting CPU: where that is busy p50 went from 0.2 to 4 ms, and CPU in all did not fall.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
 from loggos.base.errors import OutOfSpaceError, StorageError
+from loggos.base.limits import JOURNAL_HOLD_BYTES_MAX
 from loggos.base.ports import Buffer
 
 Outcome = StorageError | OutOfSpaceError | None
@@ -48,6 +54,7 @@ class JournalThread:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._queue: SimpleQueue[Write | None] = SimpleQueue()
+        self._held: list[Write] = []  # until the end of the turn
         self._pending: deque[Write] = deque()
         self._done: deque[Outcome] = deque()  # of the first ones pending
         self._thread = threading.Thread(target=self._work, name="loggos-journal", daemon=True)
@@ -56,7 +63,16 @@ class JournalThread:
     def submit(self, write: Write) -> None:
         """Its future tells the end."""
         self._pending.append(write)
-        self._queue.put(write)
+        self._held.append(write)
+        if sum(map(len, write.chunks)) > JOURNAL_HOLD_BYTES_MAX:
+            self._hand_over()
+        elif len(self._held) == 1:
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        held, self._held = self._held, []
+        for write in held:
+            self._queue.put(write)
 
     def pending(self) -> list[asyncio.Future[None]]:
         """The futures of those without an answer from the disk."""
@@ -65,6 +81,7 @@ class JournalThread:
     def stop(self, timeout_s: float) -> bool:
         """End the thread once all is done, and give up after this long. False: the disk hangs, and what was written last may
         still reach it; the thread is left behind, which keeps no process from ending."""
+        self._hand_over()
         self._queue.put(None)
         self._thread.join(timeout_s)
         is_done = not self._thread.is_alive()
