@@ -13,6 +13,13 @@ def states(cluster: Cluster) -> list[tuple[Any, Any]] | None:
     return [(status["index"], status["digest"]) for status in found] if all(found) else None
 
 
+def wait_voters(cluster: Cluster) -> None:
+    """Until every node votes: one that was repaired follows as a learner until the log has taken it back."""
+    eventually(
+        "all nodes vote", lambda: all(node.status().get("role") in ("leader", "follower") for node in cluster.nodes.values())
+    )
+
+
 def wait_agreed(cluster: Cluster) -> None:
     """Until all nodes have applied the same operations, with the same rolling digest over entries and results."""
 
