@@ -11,6 +11,8 @@ from typing import Final
 HEARTBEAT_MS: Final = 50  # how often a leader proves itself; also the touch relay's period
 ELECTION_TIMEOUT_MS: Final = 500  # silence before a follower suspects a leader whose connection still stands (paused, cut off)
 ELECTION_JITTER_MS: Final = 250  # added at random, so that two candidates seldom start together
+# a follower that is told so is cut off only if it is told so again after this long: after a pause its answers are on their way
+UNHEARD_GRACE_MS: Final = 150
 PRE_VOTE_RETRY_MS: Final = 50  # how soon a candidate without an answer asks again
 RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this long
 IN_FLIGHT_SLOTS_MAX: Final = 4  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
@@ -18,6 +20,11 @@ WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chos
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
 COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header
 MESSAGE_ENTRIES_BYTES_MAX: Final = 4 << 20  # entries in one peer message
+# entries in one answer to a node that catches up, unless a single one is larger: what a heartbeat may have to wait behind, 85 ms
+# at 6 MB/s; one such answer a round trip is still 5 MB/s at 100 ms
+LEARN_BYTES_MAX: Final = 512 << 10
+FETCH_BACKOFF_MS_MAX: Final = 2_000  # an unanswered Fetch is repeated after RETRANSMIT_MS, doubling up to this
+FETCH_PATIENCE_MS_MAX: Final = 10_000  # and later on ways that have been seen to be slow, but not later than this
 LOG_TAIL_BYTES: Final = 8 << 20  # applied entries kept in memory for followers that lag a little
 LOG_TAIL_PINNED_BYTES_MAX: Final = 256 << 20  # the same while a snapshot travels; beyond it the transfer starts again
 # a lost connection starts elections in voter order, this far apart: duels are rare and fail-over stays quick
@@ -108,7 +115,9 @@ SESSIONS_EXPIRED_PER_COMMAND_MAX: Final = 64  # bounds the apply of one EXPIRE (
 SESSIONS_EXPIRED_PER_TICK_MAX: Final = 256  # and what one tick proposes: 5,000 sessions a second
 EXPIRE_RETRY_MS: Final = 2_000  # a proposed expiry that was not seen applied by then is proposed again
 LOOP_STALL_MS: Final = 500  # a tick later than this is a stall of this process: it is not counted against any session
-LEADERLESS_CLOSE_MS: Final = 2_000  # without a known leader for this long clients are sent away: half of the shortest session
+# without a known leader for this long clients are sent away: of the shortest session (4 s) a client that pings every third has
+# 2.7 s left, less up to 0.8 s until the leader's loss is noticed, and it needs some to move
+LEADERLESS_CLOSE_MS: Final = 1_500
 TOUCHES_PER_NOTE_MAX: Final = 8_192  # session ids in one note to the leader: 64 KB
 BENCH_RELAY_BYTES_MAX: Final = 16 << 20  # held back in one direction of one connection; beyond it the relay stops reading
 

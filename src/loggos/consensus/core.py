@@ -34,11 +34,15 @@ class Bounds(NamedTuple):
     candidate_grace_ms: int = limits.CANDIDATE_GRACE_MS
     pre_vote_retry_ms: int = limits.PRE_VOTE_RETRY_MS
     retransmit_ms: int = limits.RETRANSMIT_MS
+    unheard_grace_ms: int = limits.UNHEARD_GRACE_MS
     barrier_timeout_ms: int = limits.BARRIER_TIMEOUT_MS
     snapshot_wait_ms: int = limits.SNAPSHOT_WAIT_MS
     in_flight_slots: int = limits.IN_FLIGHT_SLOTS_MAX
     window_slots: int = limits.WINDOW_SLOTS
     entries_bytes: int = limits.MESSAGE_ENTRIES_BYTES_MAX
+    learn_bytes: int = limits.LEARN_BYTES_MAX
+    fetch_backoff_ms: int = limits.FETCH_BACKOFF_MS_MAX
+    fetch_patience_ms: int = limits.FETCH_PATIENCE_MS_MAX
     read_rounds: int = limits.READ_ROUNDS_MAX
     read_waiting: int = limits.READ_WAITING_MAX
 
@@ -93,6 +97,8 @@ class Core:
         self.leader = NO_NODE
         self.leader_ballot = NO_BALLOT
         self.leader_heard_ms = now_ms
+        self.heard = True  # False: the leader keeps saying that it does not hear this node
+        self.unheard_since_ms: int | None = None  # when it said so first
         self.election_due_ms = now_ms + random(bounds.pre_vote_retry_ms)  # at once: pre-vote protects a leader there may be
         self.patience_ms = bounds.election_timeout_ms + random(bounds.election_jitter_ms)
         self.granted_until_ms = now_ms  # nobody but the candidate promised last is granted a pre-vote until then
@@ -108,7 +114,7 @@ class Core:
         self.own_votes: list[tuple[Slot, Slot]] = []
         self.snapshots_wanted: list[NodeId] = []
         self.reads_done: list[tuple[int, Slot]] = []
-        self.status_told: tuple[Role, NodeId, bool, Ballot] | None = None
+        self.status_told: tuple[Role, NodeId, bool, Ballot, bool] | None = None
         self._index_members()
 
     # --- membership ----------------------------------------------------------------------------------------------------------

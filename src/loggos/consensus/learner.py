@@ -2,7 +2,9 @@
 
 Rules: a commit index makes a held entry chosen only if it was accepted at the commit sender's ballot, else the entry
 is fetched (rule 3). Chosen entries and snapshots may come from anyone, for chosen is chosen; one Fetch is out at a
-time.
+time, and one answer to each peer is on its way at a time: an answer takes as long as the way to the peer is slow, so
+a repeat comes late, later each time, and is not answered at once. Whoever answered each repeat would fill a slow way
+with copies, and its heartbeats would queue behind them.
 
 Primary order (rule 1): of each leader's batches a prefix is applied, in its order. A leader proposes batches only
 after its opening no-op is chosen, one slot after another; so a batch is applied only if every slot from that no-op to
@@ -15,6 +17,7 @@ filled by a batch that an older leader had left there, which is superseded but r
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.acceptor import Acceptor
@@ -23,6 +26,16 @@ from loggos.consensus.core import Bounds, Mark, Random
 from loggos.consensus.types import Entry, Fetch, Kind, Learn, Membership, Restored, SnapshotOffer
 
 _NEVER = -(1 << 62)
+_BACKOFF_STEPS_MAX = 16  # beyond any bound on a backoff, and far from a shift that grows
+
+
+class Answer(NamedTuple):
+    """The last Learn to one peer."""
+
+    first: Slot
+    last: Slot
+    sent_ms: int
+    pause_ms: int  # a repeat of the question that comes sooner than this is not answered
 
 
 class Learner(Acceptor):
@@ -31,7 +44,11 @@ class Learner(Acceptor):
     def __init__(self, node: NodeId, restored: Restored, *, now_ms: int, random: Random, bounds: Bounds = Bounds()) -> None:
         super().__init__(node, restored, now_ms=now_ms, random=random, bounds=bounds)
         self.fetch_from = NO_NODE  # who was asked last, or should be next; 0: nothing is missing
-        self.fetch_sent_ms = _NEVER
+        self.fetch_sent_ms = _NEVER  # the last Fetch; _NEVER: none is out
+        self.fetch_began_ms = _NEVER  # the first Fetch for what is missing now
+        self.fetch_repeats = 0  # since then
+        self.answer_took_ms = 0  # how long answers took lately: the longest, fading
+        self.answers: dict[NodeId, Answer] = {}  # by the peer that asked
         self.snapshot_until_ms = _NEVER  # a snapshot was offered: do not ask for entries until then
         self.sending: dict[NodeId, Slot] = {}  # snapshots on their way to peers
 
@@ -111,13 +128,39 @@ class Learner(Acceptor):
 
     def fetch(self, source: NodeId) -> None:
         """Ask for what comes after the chosen prefix, unless an answer is still to be expected."""
-        if self.is_leading() or self.now < max(self.fetch_sent_ms + self.bounds.retransmit_ms, self.snapshot_until_ms):
+        if self.is_leading() or self.now < self.fetch_due_ms():
             if self.fetch_from == NO_NODE:
                 self.fetch_from = source
             return
+        if self.fetch_sent_ms == _NEVER:
+            self.fetch_began_ms = self.now
+        else:
+            self.fetch_repeats += 1
         self.fetch_from = source
         self.fetch_sent_ms = self.now
         self.send(source, Fetch(Slot(self.log.chosen + 1)))
+
+    def fetch_due_ms(self) -> int:
+        """Not before then may entries be asked for (again)."""
+        return max(self.fetch_sent_ms + self.fetch_patience_ms(), self.snapshot_until_ms)
+
+    def fetch_patience_ms(self) -> int:
+        """How long an answer is waited for: a few times what answers took lately, and longer after each repeat."""
+        bounds = self.bounds
+        backoff_ms = min(bounds.retransmit_ms << min(self.fetch_repeats, _BACKOFF_STEPS_MAX), bounds.fetch_backoff_ms)
+        return max(backoff_ms, min(3 * self.answer_took_ms, bounds.fetch_patience_ms))
+
+    def note_answered(self) -> None:
+        """An answer brought something new: ask for the rest at once."""
+        if self.fetch_sent_ms != _NEVER:
+            self.answer_took_ms = max(self.now - self.fetch_began_ms, self.answer_took_ms * 3 // 4)
+        self.fetch_from = NO_NODE
+        self.fetch_again()
+
+    def fetch_again(self) -> None:
+        """What was asked for is not waited for any more."""
+        self.fetch_sent_ms = self.snapshot_until_ms = _NEVER
+        self.fetch_repeats = 0
 
     def on_learn(self, sender: NodeId, incarnation: Incarnation, message: Learn) -> None:
         if self.is_leading():
@@ -125,8 +168,7 @@ class Learner(Acceptor):
         before = self.log.chosen
         self.learn_chosen(message.entries, message.chosen)
         if self.log.chosen > before:
-            self.fetch_sent_ms = self.snapshot_until_ms = _NEVER
-            self.fetch_from = NO_NODE
+            self.note_answered()
         self.note_ahead(sender, message.chosen)
 
     def on_snapshot_offer(self, sender: NodeId, incarnation: Incarnation, message: SnapshotOffer) -> None:
@@ -137,13 +179,12 @@ class Learner(Acceptor):
         """Ask again if the answer did not come."""
         if self.fetch_from != NO_NODE and not self.is_leading():
             target = self.leader if self.leader not in (NO_NODE, self.node) else self.fetch_from
-            waits_until = max(self.fetch_sent_ms + self.bounds.retransmit_ms, self.snapshot_until_ms)
-            if self.now >= waits_until:
+            if self.now >= self.fetch_due_ms():
                 self.fetch(target)
                 self.fetch_from = NO_NODE  # whoever is still ahead says so again
 
     def new_leader_heard(self) -> None:
-        self.fetch_sent_ms = self.snapshot_until_ms = _NEVER
+        self.fetch_again()
 
     # --- answering -----------------------------------------------------------------------------------------------------------
 
@@ -154,7 +195,22 @@ class Learner(Acceptor):
         if message.first <= log.compacted:
             self.offer_snapshot(sender)
             return
-        self.send(sender, Learn(log.since(message.first, log.chosen, self.bounds.entries_bytes), log.chosen))
+        if self.answers_fetch(sender, message.first):
+            self.answer_fetch(sender, message.first)
+
+    def answers_fetch(self, sender: NodeId, first: Slot) -> bool:
+        """False for what was answered a moment ago: that answer is on its way still, or the repeat will come again."""
+        last = self.answers.get(sender)
+        return last is None or not last.first <= first <= last.last or self.now >= last.sent_ms + last.pause_ms
+
+    def answer_fetch(self, to: NodeId, first: Slot) -> None:
+        last, bounds = self.answers.get(to), self.bounds
+        pause_ms = bounds.heartbeat_ms  # less than the asker's own patience, so that its first repeat is answered
+        if last is not None and last.first <= first <= last.last:
+            pause_ms = min(2 * last.pause_ms, bounds.fetch_backoff_ms)
+        entries = self.log.since(first, self.log.chosen, bounds.learn_bytes)
+        self.answers[to] = Answer(first, entries[-1].slot, self.now, pause_ms)
+        self.send(to, Learn(entries, self.log.chosen))
 
     def offer_snapshot(self, to: NodeId) -> None:
         """What the peer needs is forgotten here: have the driver send a snapshot, once at a time."""
@@ -194,7 +250,7 @@ class Learner(Acceptor):
             self.own_standing_changed()
         self.marks.clear()
         self.applied_mark = Mark(slot, membership, origin_applied)
-        self.fetch_sent_ms = self.snapshot_until_ms = _NEVER
+        self.fetch_again()
         self.must_save = True
 
     def applied(self, slot: Slot) -> None:
