@@ -133,6 +133,10 @@ class SimCluster:
     def running(self) -> list[Node]:
         return [self.nodes[host.name] for host in self.hosts if host.is_running and host.name in self.nodes]
 
+    def leader(self) -> SimHost | None:
+        """Whoever believes to lead; the first of them."""
+        return next((self.hosts[node.config.id - 1] for node in self.running() if node.is_leader), None)
+
     def converged(self) -> bool:
         """Do all nodes run, agree on one leader, and stand at the same place of the log?"""
         nodes = self.running()

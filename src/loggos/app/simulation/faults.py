@@ -6,7 +6,7 @@ before it has written on. Likewise rot spares the last batch of a journal.
 
 An ambush is a fault in the moment that matters: it waits for an event of a node (it changes its leader, it promises,
 a snapshot is there, a new life begins) and strikes that node right then. A seesaw keeps two halves apart for good
-and lets one voter between them see them in turn, so that each half may hold it for its own; ambushes await it there.
+depose is to hit whoever leads at that moment.
 """
 
 from __future__ import annotations
@@ -52,8 +52,13 @@ def _seesaw(draws: Draws, voters: list[str], others: list[str]) -> Args:
     }
 
 
-ARGUMENTS: Final[dict[str, Arguments]] = {"ambush": _ambush, "seesaw": _seesaw}
-WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3, "seesaw": 2}
+def _depose(draws: Draws, voters: list[str], others: list[str]) -> Args:
+    how = draws.choice(["isolate", "isolate", "isolate", "isolate", "pause", "hang_disk", "power_cut", "power_cut", "crash"])
+    return {"how": how, "for_s": round(0.1 + 2 * draws.random() ** 2, 3), "rejects": draws.chance(0.8)}
+
+
+ARGUMENTS: Final[dict[str, Arguments]] = {"ambush": _ambush, "seesaw": _seesaw, "depose": _depose}
+WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3, "seesaw": 2, "depose": 12}
 
 
 class CarefulNemesis(Nemesis):
@@ -88,6 +93,14 @@ class CarefulNemesis(Nemesis):
             return
         strike = Step(0.0, waiting["action"], {"host": host.name, "for_s": waiting["for_s"], "silent": False, "survival": None})
         self.world.loop.call_later(waiting["delay_s"], self._strike, strike, context=self.world.context)
+
+    def _do_depose(self, args: Args) -> None:
+        """Whoever leads now is hit; isolated, it keeps its clients, and leads on until it notices."""
+        leader = self._cluster.leader()
+        if leader is not None:
+            groups = [[leader.name], [name for name in self.voters if name != leader.name]]
+            more = {"host": leader.name, "groups": groups, "silent": False, "survival": None}
+            self.perform(Step(0.0, args["how"], {**args, **more}))
 
     def _do_seesaw(self, args: Args) -> None:
         one, two = args["sides"]

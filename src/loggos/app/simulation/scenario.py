@@ -60,11 +60,11 @@ SCENARIOS: Final = {
         Scenario("regions", regions=True, mix=Mix(session_timeouts_ms=(4_000, 8_000), depth=8), operations_min=1_000),
         Scenario("disks", weights=_only(
             crash=2, power_cut=6, power_cut_all=3, wipe=1.5, rot=3, misdirect=1, lose_write=1, sync_error=2, write_error=1,
-            ambush=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1,
+            ambush=2, depose=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1,
         )),
         Scenario("elections", gap_s=1.0, weights=_only(
             crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4,
-            lossy_link=2, slow_link=2, ambush=6, seesaw=8,
+            lossy_link=2, slow_link=2, ambush=6, seesaw=8, depose=16,
         )),
         Scenario("clocks", weights=_only(clock_jump=5, clock_drift=4, pause=4, stall=4, crash=2, isolate=2)),
         Scenario("calm", weights=_only(stall=1), gap_s=20.0),
@@ -156,12 +156,11 @@ class Run:
         """Nothing is wrong and clients only ping; then the leader is lost. No session may die of either."""
         self._is_quiet = True
         await asyncio.sleep(QUIET_S)
-        leader = next((node for node in self.cluster.running() if node.is_leader), None)
+        leader = self.cluster.leader()
         if leader is not None:
-            host = self.cluster.hosts[leader.config.id - 1]
-            host.crash()
+            leader.crash()
             await asyncio.sleep(LEADER_LOST_S)
-            self.cluster.restart(host)
+            self.cluster.restart(leader)
         await asyncio.sleep(QUIET_S)
 
     async def _until(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
@@ -182,7 +181,8 @@ class Run:
 
         async def main(ports: World) -> None:
             client = SimClient(number, self.cluster.addresses, 2_000, self.history, self.world.loop.time, ports.spawner)
-            await Worker(client, draws, self.scenario.mix, lambda: self._stopping, lambda: self._is_quiet).run()
+            mix, reads_only = self.scenario.mix, number == 1
+            await Worker(client, draws, mix, lambda: self._stopping, lambda: self._is_quiet, reads_only).run()
 
         return main
 

@@ -1,8 +1,8 @@
 """What simulated clients do: a random mix over few paths, so that they collide; each client is a host of its own.
 
-A client keeps one session as long as it can: it pipelines a few requests, moves between servers, falls silent for a
-while, ends its session now and then, and begins a new one when the old one has expired. Nothing is retried: what was
-not answered stays unknown. Everything is drawn from the client's own stream.
+One client only reads. A client keeps one session as long as it can: it pipelines a few requests, moves between
+servers, falls silent for a while, ends its session now and then, and begins a new one when the old one has expired.
+Nothing is retried: what was not answered stays unknown. Everything is drawn from the client's own stream.
 """
 
 from __future__ import annotations
@@ -39,8 +39,15 @@ class Worker:
     """One client process."""
 
     def __init__(
-        self, client: SimClient, draws: Draws, mix: Mix, stopping: Callable[[], bool], is_quiet: Callable[[], bool]
+        self,
+        client: SimClient,
+        draws: Draws,
+        mix: Mix,
+        stopping: Callable[[], bool],
+        is_quiet: Callable[[], bool],
+        reads_only: bool = False,
     ) -> None:
+        self._shares = _READS if reads_only else _SHARES
         self.client, self._draws, self._mix, self._stopping, self._is_quiet = client, draws, mix, stopping, is_quiet
         self._moved = False
         self._written = 0
@@ -128,8 +135,9 @@ class Worker:
         """One round's requests, pipelined; a linearizable read is a sync and a get behind it."""
         draws = self._draws
         requests: list[Request] = []
+        kinds, shares = list(self._shares), list(self._shares.values())
         for _ in range(draws.randint(1, self._mix.depth)):
-            requests.extend(draws.choices(_KINDS, _WEIGHTS)[0](self))
+            requests.extend(draws.choices(kinds, shares)[0](self))
         return requests
 
     def _value(self) -> bytes:
@@ -205,5 +213,5 @@ _SHARES: Final = {
     Worker.multi: 7,
     Worker.add_watch: 0.5,
 }
-_KINDS: Final = list(_SHARES)
-_WEIGHTS: Final = list(_SHARES.values())
+# A client that only reads is not held up by writes that a deposed leader cannot bring through: it would see what is stale.
+_READS: Final = {Worker.fresh_get: 5, Worker.get: 3, Worker.exists: 1, Worker.children: 1}
