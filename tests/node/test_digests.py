@@ -72,6 +72,13 @@ def test_a_learner_that_differs_from_the_voters_stops() -> None:
     assert digests.hear(Slot(64), NodeId(2), 7) is Verdict.WE_DIFFER
 
 
+def test_a_learner_does_not_count_itself() -> None:
+    digests = Digests(NodeId(4), VOTERS)
+    digests.hear(Slot(64), NodeId(4), 7)
+    assert digests.hear(Slot(64), NodeId(1), 7) is Verdict.UNDECIDED
+    assert digests.hear(Slot(64), NodeId(2), 7) is Verdict.AGREED
+
+
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.sampled_from([2, 3]), st.integers(0, 3)), max_size=300))
 def test_memory_is_bounded(heard: list[tuple[int, int, int]]) -> None:
     digests = Digests(NodeId(1), VOTERS)

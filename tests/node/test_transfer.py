@@ -10,6 +10,7 @@ import pytest
 
 from loggos.base.errors import PeerError
 from loggos.base.ids import Incarnation, NodeId
+from loggos.base.limits import SNAPSHOT_TRANSFER_STALL_MS
 from loggos.node.wire import CHUNK, SLOT, Type
 from tests.node.kit import LEDGER, Cell, CellNode, SimSite, Watcher, in_simulation, until
 
@@ -202,11 +203,17 @@ def test_what_a_node_waits_for_is_unknown_when_a_snapshot_takes_its_place() -> N
         await cell.propose(away, b"lost=1")
         await until(lambda: leader.ledger.totals.get("lost") == 1)
         assert node.replica.outbox.has_sent
+        site = cell.site
+        assert isinstance(site, SimSite)
+        site.hosts[away].platter.hang()
+        await asyncio.sleep(SNAPSHOT_TRANSFER_STALL_MS / 1000 + 1)  # the sender gives up, and no longer keeps the log
+        await write(cell, leader.number, 80)
+        site.hosts[away].platter.unhang()
         calm(cell)
         await caught_up(cell, away)
+        assert b"lost=1" not in watcher.commands, "it lies before the snapshot"
         kinds = [event[0] for event in watcher.events if event[0] in ("interrupted", "restored")]
-        if b"lost=1" not in watcher.commands:
-            assert kinds[:2] == ["interrupted", "restored"]
+        assert kinds[:2] == ["interrupted", "restored"] and kinds.count("interrupted") == 1
         await cell.propose(away, b"next=1")
         await until(lambda: node.ledger.totals.get("next") == 1)
         assert watcher.of("applied")[-1][5] is not None and not node.replica.outbox.has_sent
