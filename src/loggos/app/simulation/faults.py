@@ -6,7 +6,8 @@ before it has written on. Likewise rot spares the last batch of a journal.
 
 An ambush is a fault in the moment that matters: it waits for an event of a node (it changes its leader, it promises,
 a snapshot is there, a new life begins) and strikes that node right then. A seesaw keeps two halves apart for good
-depose is to hit whoever leads at that moment.
+and lets one voter between them see them in turn, so that each half may hold it for its own; ambushes await it there.
+To depose is to hit whoever leads at that moment.
 """
 
 from __future__ import annotations
