@@ -370,4 +370,5 @@ def show_write(ready: Ready) -> str:
 
 def show_status(status: Status) -> str:
     settled = " settled" if status.settled else ""
-    return f"{status.role.name.lower()}{settled}, leader {status.leader}, promised {show_ballot(status.ballot)}"
+    unheard = "" if status.heard else " unheard"
+    return f"{status.role.name.lower()}{settled}{unheard}, leader {status.leader}, promised {show_ballot(status.ballot)}"

@@ -60,7 +60,7 @@ _LAYOUT: Final[dict[int, tuple[Any, struct.Struct, int | None, bool]]] = {
     5: (Accept, struct.Struct(">qq"), 1, True),
     6: (Accepted, struct.Struct(">qqqq"), None, False),
     7: (Nack, struct.Struct(">qq"), None, False),
-    8: (Heartbeat, struct.Struct(">qqq"), None, False),
+    8: (Heartbeat, struct.Struct(">qqq?"), None, False),
     9: (HeartbeatReply, struct.Struct(">qqqq"), None, False),
     10: (Fetch, struct.Struct(">q"), None, False),
     11: (Learn, struct.Struct(">q"), 0, True),
@@ -70,8 +70,7 @@ _LAYOUT: Final[dict[int, tuple[Any, struct.Struct, int | None, bool]]] = {
     15: (Resign, struct.Struct(">q"), None, False),
 }
 _WIRE_KIND: Final[dict[type, int]] = {layout[0]: kind for kind, layout in _LAYOUT.items()}
-_PRE_VOTE_REPLY: Final = 2
-_GRANTED_AT: Final = 9  # where its boolean stands: only 0 and 1 are one
+_BOOLEAN_AT: Final = {2: 9, 8: 25}  # where a PreVoteReply's and a Heartbeat's boolean stands: only 0 and 1 are one
 _READ_GRANT: Final = 13  # the one message with a field that may be negative: slot -1
 
 
@@ -153,8 +152,8 @@ def decode_message(buffer: bytes | bytearray | memoryview) -> Message:
     values = fields.unpack_from(view, 1)
     if view[0] != _READ_GRANT and min(values) < 0:
         raise PeerError(f"a {make.__name__} with a negative field")
-    if view[0] == _PRE_VOTE_REPLY and view[_GRANTED_AT] > 1:
-        raise PeerError("a PreVoteReply that neither grants nor refuses")
+    if view[0] in _BOOLEAN_AT and view[_BOOLEAN_AT[view[0]]] > 1:
+        raise PeerError(f"a {make.__name__} that says neither yes nor no")
     message: Message
     if position is None:
         message = make._make(values)

@@ -151,7 +151,7 @@ class Paxos(Reads):
     def status_news(self) -> Status | None:
         """The status, if a part of it changed that others wait for."""
         settled = self.lead is not None and self.lead.settled
-        news = (self.role, self.leader, settled, self.promised)
+        news = (self.role, self.leader, settled, self.promised, self.heard)
         if news == self.status_told:
             return None
         self.status_told = news
@@ -161,5 +161,6 @@ class Paxos(Reads):
         """For people, metrics and doors."""
         log = self.log
         settled = self.lead is not None and self.lead.settled
-        return Status(self.role, self.leader, self.promised, log.chosen, self.applied_slot, log.last, log.first, settled)
-
+        return Status(
+            self.role, self.leader, self.promised, log.chosen, self.applied_slot, log.last, log.first, settled, self.heard
+        )

@@ -239,6 +239,7 @@ class Leader(Election):
             self.nack(sender, message.ballot)
             return
         self.follow(sender, message.ballot)
+        self.note_heard(message.heard)
         self.learn_upto(sender, message.ballot, message.chosen)
         log = self.log
         last = log.held_at(message.ballot)
@@ -248,6 +249,17 @@ class Leader(Election):
             # chosen here is what the leader proposes there, so that vote is true as well.
             self.voted_again_ms = self.now
             self.send_after(sender, Accepted(message.ballot, Slot(message.chosen + 1), last, log.chosen))
+
+    def note_heard(self, heard: bool) -> None:
+        """Whether the leader hears this node. If not, it can do nothing for its clients, but it does not disturb the cell: it
+        hears the leader, so it does not stand, and its votes count if they arrive."""
+        if heard:
+            self.heard, self.unheard_since_ms = True, None
+        elif self.unheard_since_ms is None:
+            self.unheard_since_ms = self.now
+        elif self.heard and self.now - self.unheard_since_ms >= self.bounds.unheard_grace_ms:
+            self.heard = False
+            self.asks_failed()
 
     # --- supplying -----------------------------------------------------------------------------------------------------------
 
@@ -292,7 +304,9 @@ class Leader(Election):
     def heartbeat(self, lead: Leadership) -> None:
         lead.heartbeat_due_ms = self.now + self.bounds.heartbeat_ms
         lead.announced = self.log.chosen
-        self.broadcast(lead.peers, Heartbeat(lead.ballot, self.log.chosen, self.read_round()))
+        heard, unheard = (Heartbeat(lead.ballot, self.log.chosen, self.read_round(), told) for told in (True, False))
+        for node, peer in lead.peers.items():
+            self.send(node, heard if self.is_in_contact(peer) else unheard)
 
     def retransmit(self, lead: Leadership) -> None:
         """Open slots that a follower in contact seems to lack; what is chosen it fetches by itself."""
@@ -382,6 +396,7 @@ class Leader(Election):
         if self.leader != NO_NODE:
             self.leader = NO_NODE
             self.leader_ballot = NO_BALLOT
+            self.note_heard(True)
             self.asks_failed()
 
     def voter_changed(self, node: NodeId) -> None:

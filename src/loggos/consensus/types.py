@@ -128,11 +128,13 @@ class Nack(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """The leader lives; all slots up to `chosen` are chosen; `read_round` is the newest read barrier round."""
+    """The leader lives; all slots up to `chosen` are chosen; `read_round` is the newest read barrier round. `heard`: the leader
+    heard this follower within an election timeout; if not, what the follower sends is lost on the way."""
 
     ballot: Ballot
     chosen: Slot
     read_round: int
+    heard: bool = True
 
 
 class HeartbeatReply(NamedTuple):
@@ -226,6 +228,7 @@ class Status(NamedTuple):
     last: Slot  # highest slot with an entry here
     first: Slot  # lowest slot still held as an entry
     settled: bool  # leader whose first own entry is chosen: reads and acknowledgements are open
+    heard: bool = True  # False: the leader is heard and says that it does not hear this node
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ class Replica:
         self.digests = Digests(node, engine.membership.voters)
         self.tail = LogTail(sizes.log_tail_bytes)
         self.keeper = self.make_keeper(journal, snapshots, sizes.snapshot_journal_bytes)
-        self._status = engine.status()
+        self._status = engine.status()  # as this node acts on it
+        self._news: Status | None = None  # not yet acted on
         self._leader_told = NO_NODE
         self._ticking = False
         self._turn_scheduled = False
@@ -217,9 +218,9 @@ class Replica:
 
     @property
     def leader(self) -> NodeId:
-        """Who leads and takes proposals; 0 while nobody known does."""
+        """Who leads and takes proposals; 0 while nobody known does, or hears what this node sends."""
         status = self._status
-        if status.leader == self.node and not status.settled:
+        if not status.heard or (status.leader == self.node and not status.settled):
             return NO_NODE
         return status.leader
 
@@ -231,7 +232,8 @@ class Replica:
 
     @property
     def status(self) -> Status:
-        return self._status
+        """As it is now; what services were told of it changes at the next turn."""
+        return self.engine.status()
 
     # --- from peers ----------------------------------------------------------------------------------------------------------
 
@@ -341,10 +343,11 @@ class Replica:
         self.persister.pump()  # the disk first: it works while the rest of this turn goes on
         self._send(ready.messages)
         self.mesh.flush()
-        if ready.status is not None:
-            self._status_changed(ready.status)
+        self._news = ready.status or self._news
+        self._tell_news()
         if ready.committed:
             self._apply(ready.committed)
+            self._tell_news()
         for context, slot in ready.reads:
             self.barriers.granted(context, slot)
         self.barriers.met(self.registry.slot, self.registry.index)
@@ -389,6 +392,13 @@ class Replica:
 
     # --- leadership ----------------------------------------------------------------------------------------------------------
 
+    def _tell_news(self) -> None:
+        """A term begins once all that was chosen before it is applied here: its clock goes on from there (rule 14)."""
+        news = self._news
+        if news is not None and not (news.settled and self.registry.slot < news.chosen):
+            self._news = None
+            self._status_changed(news)
+
     def _status_changed(self, new: Status) -> None:
         old = self._status
         if new.settled and not old.settled:
@@ -397,6 +407,9 @@ class Replica:
         if (old.leader, old.ballot) != (new.leader, new.ballot):
             self._interrupt()
             self.log("leader", leader=new.leader, ballot=new.ballot, role=new.role.name.lower())
+        if old.heard and not new.heard:
+            self._interrupt()  # what is on its way may never arrive
+            self.log("not heard by the leader", leader=new.leader)
         if self.leader != self._leader_told:
             self._leader_told = self.leader
             self.metrics.count("leader_changes")

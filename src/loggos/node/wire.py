@@ -69,7 +69,7 @@ class Hello(msgspec.Struct, frozen=True):
     voters: list[int]
 
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 
