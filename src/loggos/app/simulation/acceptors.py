@@ -3,6 +3,8 @@
 Every Promise and Accepted that a node may send is written down, by life. When the same life (node and incarnation)
 comes back from its disk, it must know a promise and entries no lower than what it told: else it voted and forgot
 (rules 2, 6, 7). A node that lost its state comes back under another incarnation, of which nothing is asked.
+
+And what a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others.
 """
 
 from __future__ import annotations
@@ -12,16 +14,17 @@ from typing import Any
 
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
-from loggos.consensus.types import Accepted, Outgoing, Promise, Ready, Restored
+from loggos.consensus.types import Accepted, Entry, Outgoing, Promise, Ready, Restored
 
 TOLD_MAX = 5  # violations by life: enough to see what is wrong
 
 
 class _Life:
-    __slots__ = ("accepted", "promised")
+    __slots__ = ("accepted", "promised", "stored")
 
     def __init__(self) -> None:
         self.promised = Ballot(0)
+        self.stored: dict[Slot, Ballot] = {}  # durable, as far as the driver says
         self.accepted: dict[Slot, Ballot] = {}
 
 
@@ -31,6 +34,7 @@ class AcceptorWitness:
     def __init__(self, violations: list[Violation]) -> None:
         self._lives: dict[tuple[NodeId, Incarnation], _Life] = {}
         self._violations = violations
+        self._has_reported_choice = False
 
     def began(self, node: NodeId, restored: Restored) -> None:
         """A node comes up with what its disk gave: is all there that this life has told?"""
@@ -47,6 +51,7 @@ class AcceptorWitness:
         for slot in sorted(lost)[:TOLD_MAX]:
             told = life.accepted[slot]
             self._report(f"node {node} accepted slot {slot} at {told}, and came back with {held.get(slot, 'nothing')} there")
+        life.stored = held
         life.accepted = {slot: ballot for slot, ballot in life.accepted.items() if slot > restored.snapshot_slot}
 
     def told(self, node: NodeId, incarnation: Incarnation, messages: Iterable[Outgoing]) -> None:
@@ -59,6 +64,19 @@ class AcceptorWitness:
             elif isinstance(message, Promise):
                 life.promised = max(life.promised, message.ballot)
 
+    def stored(self, node: NodeId, incarnation: Incarnation, entries: Iterable[Entry]) -> None:
+        """These are durable."""
+        stored = self._lives[node, incarnation].stored
+        for entry in entries:
+            stored[entry.slot] = entry.ballot
+
+    def chosen(self, leader: NodeId, ballot: Ballot, slot: Slot, quorum: int) -> None:
+        """A leader takes its own entry for chosen."""
+        holders = {node: None for (node, _), life in self._lives.items() if life.stored.get(slot, Ballot(0)) >= ballot}
+        if len(holders) < quorum and not self._has_reported_choice:
+            self._has_reported_choice = True
+            self._report(f"node {leader} took slot {slot} for chosen at {ballot}, which is on the disks of {list(holders)} only")
+
     def _report(self, message: str) -> None:
         self._violations.append(Violation("durability", message))
 
@@ -70,6 +88,7 @@ def watched_engine(base: type[Any], witness: AcceptorWitness) -> type[Any]:
         def __init__(self, node: NodeId, restored: Restored, **more: Any) -> None:
             witness.began(node, restored)
             self._untold: dict[int, tuple[Outgoing, ...]] = {}
+            self._unstored: dict[int, tuple[Entry, ...]] = {}
             super().__init__(node, restored, **more)
 
         def ready(self) -> Ready | None:
@@ -78,9 +97,19 @@ def watched_engine(base: type[Any], witness: AcceptorWitness) -> type[Any]:
                 witness.told(self.node, self.incarnation, ready.messages)
                 if ready.messages_after:
                     self._untold[ready.number] = ready.messages_after
+                if ready.entries:
+                    self._unstored[ready.number] = ready.entries
+                if ready.committed and self.lead is not None:
+                    self._witness_choices(ready.committed)
             return ready
 
+        def _witness_choices(self, committed: tuple[Entry, ...]) -> None:
+            for entry in committed:
+                if entry.ballot == self.lead.ballot:
+                    witness.chosen(self.node, entry.ballot, entry.slot, self.quorum)
+
         def persisted(self, number: int) -> None:
+            witness.stored(self.node, self.incarnation, self._unstored.pop(number, ()))
             witness.told(self.node, self.incarnation, self._untold.pop(number, ()))
             super().persisted(number)
 
