@@ -49,9 +49,12 @@ def test_a_broken_connection_interrupts_then_restores() -> None:
         await cell.site.on(1, lambda: log.propose(LEDGER, b"a=1"))
         await until(lambda: copy.totals == {"a": 1})
 
+        answers: list[Index | None] = []
+
         def propose_and_break() -> None:
             for _ in range(10):
                 log.propose(LEDGER, b"b=1")
+            log.read_barrier(answers.append)
             log._flush()
             connection_of(node.server).cut_off("a test")
 
@@ -63,6 +66,8 @@ def test_a_broken_connection_interrupts_then_restores() -> None:
         kinds = [event[0] for event in watcher.events]
         assert kinds.index("interrupted") < len(kinds) - 1 - kinds[::-1].index("restored")
         assert copy.totals == node.ledger.totals and log.index == node.replica.index
+        await until(lambda: answers)
+        assert answers[0] is not None, "a barrier is asked again: it changes nothing"
         await cell.site.on(1, lambda: log.propose(LEDGER, b"c=1"))
         await until(lambda: copy.totals.get("c") == 1)
         assert watcher.of("applied")[-1][5] == [f"{log.index}:c=1"], "a new connection's commands are told from an old one's"
@@ -154,6 +159,31 @@ def test_a_process_that_joins_under_load_gets_exactly_the_state() -> None:
             assert indices == list(range(indices[0], int(log.index) + 1, 2)), "no command is missing or told twice"
             assert all(event[5] is None for event in watcher.of("applied")), "others' commands bring no replies"
         assert done and len({len(watcher.of("applied")) for _, _, watcher in joined}) > 4, "they joined at different places"
+
+    in_simulation(scenario, voters=1)
+
+
+def test_what_is_applied_while_the_state_travels_comes_after_it() -> None:
+    async def scenario(cell: Cell) -> None:
+        await one_node(cell)
+        node = cell.nodes[1]
+        first, _, _ = await connect(node)
+        for part in range(8):
+            names = [b"%d.%d." % (part, number) + b"n" * 20_000 for number in range(40)]
+            await cell.site.on(1, lambda at=names: first.propose(LEDGER, b";".join(name + b"=1" for name in at)))
+            await until(lambda at=part: first.index == 40 * (at + 1))
+        task = asyncio.ensure_future(connect(node))
+        await until(lambda: len(node.server.hubs[LEDGER].connections) == 2)  # type: ignore[union-attr]
+        for _ in range(20):
+            await cell.site.on(1, lambda: first.propose(LEDGER, b"during=1"))
+            await asyncio.sleep(0.001)
+        log, copy, watcher = await task
+        began = watcher.of("applied")[0][1]
+        assert began < 330, "commands were applied while the state, of 6 MB, was on its way"
+        await until(lambda: log.index == 340)
+        assert watcher.events[0] == ("restored",)
+        assert [event[1] for event in watcher.of("applied")] == list(range(began, 341))
+        assert copy.totals == node.ledger.totals
 
     in_simulation(scenario, voters=1)
 
@@ -319,6 +349,34 @@ def test_what_the_log_cannot_take_yet_waits_in_the_cell() -> None:
         platter.unhang()
         await until(lambda: copy.totals.get("a") == sum(range(1, 31)))
         assert watcher.commands == commands and all(event[5] for event in watcher.of("applied"))
+
+    in_simulation(scenario, voters=1)
+
+
+def test_what_was_given_up_is_nobodys_any_more() -> None:
+    """The state comes anew while commands are with the log and others are held: the held ones are dropped, the others' outcomes
+    belong to nobody, and the connection goes on."""
+
+    async def scenario(cell: Cell) -> None:
+        cell.attach = lambda node: node.replica.outbox.limit(3000)
+        await one_node(cell)
+        node = cell.nodes[1]
+        log, copy, watcher = await connect(node)
+        hub = node.server.hubs[LEDGER]  # type: ignore[union-attr]
+        platter = cell.site.hosts[1].platter  # type: ignore[attr-defined]
+        platter.hang()
+        await cell.site.on(1, lambda: [log.propose(LEDGER, b"a=1" + b"." * 1000) for _ in range(30)])
+        await until(lambda: len(hub.held) == 28)
+        await cell.site.on(1, hub.restored)
+        await until(lambda: len(watcher.of("restored")) == 2)
+        assert watcher.events[-2:] == [("interrupted",), ("restored",)]
+        platter.unhang()
+        await until(lambda: copy.totals.get("a") == 2)
+        assert all(event[5] is None for event in watcher.of("applied"))
+        await cell.site.on(1, lambda: log.propose(LEDGER, b"b=1"))
+        await until(lambda: copy.totals.get("b") == 1)
+        assert copy.totals == {"a": 2, "b": 1} and watcher.of("applied")[-1][5]
+        assert not node.logged("log connection broken off")
 
     in_simulation(scenario, voters=1)
 

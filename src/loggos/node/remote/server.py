@@ -121,7 +121,7 @@ class _Hub:
     def interrupted(self) -> None:
         self._proposed.clear()
         self.held.clear()
-        for connection in self.connections.values():
+        for connection in list(self.connections.values()):
             connection.interrupt()
             connection.post(frame(Type.INTERRUPTED))
 
@@ -130,7 +130,7 @@ class _Hub:
 
     def restored(self) -> None:
         """The state was replaced: every process needs it anew."""
-        for connection in self.connections.values():
+        for connection in list(self.connections.values()):
             self.sync(connection)
 
     def peer_note(self, sender: NodeId, note: bytes) -> None:
