@@ -1,13 +1,14 @@
 """Writers that know what they were promised: what was acknowledged must be there afterwards, exactly once.
 
-Each `Writer` is a kazoo client in a thread of its own. It creates nodes with values of its own under /load/<name>, and increments
-a counter by versioned writes. A write without an answer may have happened or not; one with an answer has happened.
+Each `Writer` is a kazoo client in a thread of its own. It creates nodes with values of its own in a folder of its own, and
+increments a counter by versioned writes. A write without an answer may have happened or not; one with an answer has happened.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -32,11 +33,12 @@ def client(hosts: str, timeout_s: float = 10.0) -> KazooClient:
 class Writer:
     """One client's load, and what it was promised."""
 
-    def __init__(self, name: str, hosts: str) -> None:
+    def __init__(self, root: str, name: str, hosts: str) -> None:
         self.name = name
+        self.folder, self.counter = f"{root}/{name}", f"{root}/counter"
         self.client = client(hosts)
-        self.client.ensure_path(f"/load/{name}")
-        self.client.ensure_path("/counter")
+        self.client.ensure_path(self.folder)
+        self.client.ensure_path(self.counter)
         self.acknowledged: list[int] = []
         self.unknown: list[int] = []
         self.increments = 0
@@ -54,7 +56,7 @@ class Writer:
 
     def _create(self, number: int) -> None:
         try:
-            self.client.create(f"/load/{self.name}/{number:08d}", b"%d" % number)
+            self.client.create(f"{self.folder}/{number:08d}", b"%d" % number)
         except NodeExistsError as error:
             raise AssertionError(f"{self.name}/{number} was there before it was written") from error
         except LOST:
@@ -66,11 +68,11 @@ class Writer:
     def _increment(self) -> None:
         """Read and write with the version: no increment may be lost or counted twice."""
         try:
-            value, stat = self.client.get("/counter")
+            value, stat = self.client.get(self.counter)
         except LOST:
             return
         try:
-            self.client.set("/counter", b"%d" % (int(value or b"0") + 1), version=stat.version)
+            self.client.set(self.counter, b"%d" % (int(value or b"0") + 1), version=stat.version)
         except BadVersionError:
             pass
         except LOST:
@@ -94,7 +96,8 @@ class Writer:
 @contextmanager
 def writers(hosts: str, count: int = 3) -> Iterator[list[Writer]]:
     """Writers under way; they are stopped at the end of the block."""
-    running = [Writer(f"w{number}", hosts) for number in range(count)]
+    root = f"/load-{uuid.uuid4().hex}"
+    running = [Writer(root, f"w{number}", hosts) for number in range(count)]
     for writer in running:
         writer.thread.start()
     try:
@@ -110,15 +113,13 @@ def check(hosts: str, load: Sequence[Writer]) -> None:
     try:
         reader.sync("/")
         for writer in load:
-            found = {
-                int(name): reader.get(f"/load/{writer.name}/{name}")[0] for name in reader.get_children(f"/load/{writer.name}")
-            }
+            found = {int(name): reader.get(f"{writer.folder}/{name}")[0] for name in reader.get_children(writer.folder)}
             lost = [number for number in writer.acknowledged if found.get(number) != b"%d" % number]
             assert not lost, f"{writer.name}: acknowledged and lost: {lost[:10]}"
             strange = found.keys() - {*writer.acknowledged, *writer.unknown}
             assert not strange, f"{writer.name}: there, but never written: {sorted(strange)[:10]}"
             assert writer.acknowledged, f"{writer.name} wrote nothing: the test tests nothing"
-        value, stat = reader.get("/counter")
+        value, stat = reader.get(load[0].counter)
         sure, unsure = sum(w.increments for w in load), sum(w.increments_unknown for w in load)
         assert sure <= int(value or b"0") <= sure + unsure
         assert stat.version == int(value or b"0"), "an increment was applied twice or lost"

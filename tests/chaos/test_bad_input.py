@@ -121,6 +121,7 @@ def test_half_a_frame_harms_nobody_and_does_not_last_for_ever(node: Node) -> Non
         session.drop()
 
 
+@pytest.mark.full
 def test_a_connect_request_that_never_ends_is_hung_up_on(node: Node) -> None:
     """After a deadline of the door; a few bytes now and then do not help."""
     with closing(dial(node)) as sock:
