@@ -1,0 +1,92 @@
+"""The mesh after a peer was away: connections that are dead without a sign are dialled anew."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from loggos.base.ids import NodeId
+from loggos.node.peers import Link
+from tests.node.kit import Cell, CellNode, SimSite, in_simulation, until
+
+
+def site_of(cell: Cell) -> SimSite:
+    assert isinstance(cell.site, SimSite)
+    return cell.site
+
+
+async def settled(cell: Cell) -> tuple[CellNode, CellNode]:
+    """A leader and a follower whose connections are no longer young."""
+    cell.start()
+    leader = await cell.until_led()
+    await cell.propose(leader.number, b"a=1")
+    await cell.until_equal()
+    await asyncio.sleep(2)
+    return leader, next(node for node in cell.running() if node is not leader)
+
+
+def link(node: CellNode, peer: CellNode) -> Link:
+    assert node.member is not None
+    return node.member.mesh.links[NodeId(peer.number)]
+
+
+@pytest.mark.parametrize("away_s", [3.3, 5.0, 8.0])
+def test_after_a_power_loss_a_voter_hears_the_leader_at_once(away_s: float) -> None:
+    """The survivors' connections to its old life do not break: TCP backs off, and would try again too late."""
+
+    async def scenario(cell: Cell) -> None:
+        model = site_of(cell).world.network.model
+        model.retransmit_max_s, model.break_after_s = 120.0, 900.0
+        leader, follower = await settled(cell)
+        host = site_of(cell).hosts[follower.number]
+        before = link(leader, follower).transport
+        host.power_cut()
+        follower.member = None
+        await asyncio.sleep(away_s)
+        assert link(leader, follower).transport is before, "nothing told the leader of the loss"
+        cell.start(follower.number)
+        await until(lambda: follower.runs)
+        began = asyncio.get_running_loop().time()
+        await until(lambda: follower.replica.leader == leader.number, 1.0)
+        assert asyncio.get_running_loop().time() - began < 0.5
+        await cell.until_equal()
+        assert link(leader, follower).transport is not before
+
+    in_simulation(scenario)
+
+
+def test_when_one_way_breaks_both_are_dialled_anew_once() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader, follower = await settled(cell)
+        one, other = link(follower, leader), link(leader, follower)
+        before = other.transport
+        assert one.transport is not None
+        transport = one.transport
+        await cell.site.on(follower.number, lambda: transport.abort())
+        await until(lambda: one.transport not in (None, transport) and other.transport not in (None, before))
+        after = one.transport, other.transport
+        await cell.until_led()
+        await asyncio.sleep(5)
+        assert (one.transport, other.transport) == after, "they come to rest"
+
+    in_simulation(scenario)
+
+
+def test_a_young_connection_is_kept() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader, follower = await settled(cell)
+        other = link(leader, follower)
+        for _ in range(2):  # the second time the leader's own connection was just opened
+            one = link(follower, leader)
+            before = one.transport
+            assert before is not None
+            transport = before
+            await cell.site.on(follower.number, lambda transport=transport: transport.abort())  # type: ignore[misc]
+            await until(lambda before=before: one.transport not in (None, before) and other.transport is not None)  # type: ignore[misc]
+            kept = other.transport
+            await asyncio.sleep(0.2)
+            assert other.transport is kept
+        await cell.until_equal()
+
+    in_simulation(scenario)
