@@ -16,8 +16,8 @@ from loggos.node.member import MemberParts
 
 # what follows from a log that is not one log any more, or that forgot something it had acknowledged
 LOST = (
-    "durability", "agreement", "gap", "digest", "acknowledged", "real-time", "read-monotonic", "read-state", "read-fresh",
-    "log-order", "at-most-once", "session-order", "session-end", "node-stopped", "watch-wrong", "watch-late",
+    "durability", "primary-order", "agreement", "gap", "digest", "acknowledged", "real-time", "read-monotonic", "read-state",
+    "read-fresh", "log-order", "at-most-once", "session-order", "session-end", "node-stopped", "watch-wrong", "watch-late",
 )  # fmt: skip
 DIFFERS = ("agreement", "digest", "node-stopped")
 STALE = ("read-fresh", "read-monotonic", "reply-zxid")

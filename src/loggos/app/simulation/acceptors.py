@@ -4,7 +4,8 @@ Every Promise and Accepted that a node may send is written down, by life. When t
 comes back from its disk, it must know a promise and entries no lower than what it told: else it voted and forgot
 (rules 2, 6, 7). A node that lost its state comes back under another incarnation, of which nothing is asked.
 
-And what a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others.
+What a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others.
+And no batch is applied of which its leader's run of slots, from its opening no-op on, has a hole before it (rule 1).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
-from loggos.consensus.types import Accepted, Entry, Outgoing, Promise, Ready, Restored
+from loggos.consensus.types import Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
 
 TOLD_MAX = 5  # violations by life: enough to see what is wrong
 
@@ -35,6 +36,7 @@ class AcceptorWitness:
         self._lives: dict[tuple[NodeId, Incarnation], _Life] = {}
         self._violations = violations
         self._has_reported_choice = False
+        self._runs: dict[Slot, Ballot] = {}  # by slot: whose unbroken run it ends; 0: a broken one
 
     def began(self, node: NodeId, restored: Restored) -> None:
         """A node comes up with what its disk gave: is all there that this life has told?"""
@@ -77,6 +79,18 @@ class AcceptorWitness:
             self._has_reported_choice = True
             self._report(f"node {leader} took slot {slot} for chosen at {ballot}, which is on the disks of {list(holders)} only")
 
+    def delivered(self, node: NodeId, chosen: Entry, applied: Entry) -> None:
+        """What was chosen in a slot, and as what the state machine gets it."""
+        slot, run = chosen.slot, self._runs.get(Slot(chosen.slot - 1), Ballot(0))
+        if chosen.kind is Kind.NOOP:
+            run = chosen.origin
+        elif chosen.origin != run:
+            run = Ballot(0)
+            if applied.kind is not Kind.NOOP and self._runs.get(slot) is None:
+                what = f"slot {slot}, proposed at {chosen.origin}, though what that leader proposed before it is lost"
+                self._violations.append(Violation("primary-order", f"node {node} applied {what}"))
+        self._runs[slot] = run
+
     def _report(self, message: str) -> None:
         self._violations.append(Violation("durability", message))
 
@@ -99,6 +113,8 @@ def watched_engine(base: type[Any], witness: AcceptorWitness) -> type[Any]:
                     self._untold[ready.number] = ready.messages_after
                 if ready.entries:
                     self._unstored[ready.number] = ready.entries
+                for entry in ready.committed:
+                    witness.delivered(self.node, self.log.get(entry.slot), entry)
                 if ready.committed and self.lead is not None:
                     self._witness_choices(ready.committed)
             return ready
