@@ -76,17 +76,20 @@ def test_when_one_way_breaks_both_are_dialled_anew_once() -> None:
 def test_a_young_connection_is_kept() -> None:
     async def scenario(cell: Cell) -> None:
         leader, follower = await settled(cell)
-        other = link(leader, follower)
-        for _ in range(2):  # the second time the leader's own connection was just opened
-            one = link(follower, leader)
+        one, other = link(follower, leader), link(leader, follower)
+
+        async def breaks() -> None:
             before = one.transport
             assert before is not None
-            transport = before
-            await cell.site.on(follower.number, lambda transport=transport: transport.abort())  # type: ignore[misc]
-            await until(lambda before=before: one.transport not in (None, before) and other.transport is not None)  # type: ignore[misc]
-            kept = other.transport
-            await asyncio.sleep(0.2)
-            assert other.transport is kept
+            await cell.site.on(follower.number, lambda: before.abort())
+            await until(lambda: one.transport not in (None, before))
+
+        await breaks()
+        await until(lambda: other.transport is not None)
+        young = other.transport
+        await breaks()
+        await asyncio.sleep(0.2)
+        assert other.transport is young
         await cell.until_equal()
 
     in_simulation(scenario)

@@ -59,6 +59,10 @@ DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not
 PEER_FRAME_BYTES_MAX: Final = 16 << 20
 PEER_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one peer; beyond it messages are dropped (consensus sends again)
 PEER_RECONNECT_MS: Final = 50
+PEER_SUSPECT_MS: Final = 1_000  # a connection older than this is dialled anew once the peer turns out to have been away
+# bytes that a peer's machine does not confirm for this long end the connection: by itself TCP would wait up to 120 s between
+# two attempts, and a peer that came back would hear nothing meanwhile
+PEER_USER_TIMEOUT_MS: Final = 5_000
 PROPOSALS_BYTES_MAX: Final = 16 << 20  # commands waiting for a leader or a slot on one node; beyond it doors stop reading
 LOG_FILE_BYTES_MAX: Final = 16 << 20  # of the log file in the data directory; one older file is kept
 TICK_MS: Final = 10  # the replica's timer

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+from loggos.base.limits import PEER_USER_TIMEOUT_MS
 from loggos.base.ports import Clock, Disk, Entropy, Network, ProtocolFactory, Spawner
 from loggos.host.disk import HostDisk, SystemCalls
 
@@ -74,6 +75,7 @@ class HostNetwork:
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         transport, protocol = await self._loop.create_connection(factory, host, port)
         without_delay(transport)
+        without_long_silence(transport)
         return transport, protocol
 
     async def listen_local(self, path: str, factory: ProtocolFactory) -> HostServer:
@@ -124,6 +126,14 @@ def without_delay(transport: asyncio.BaseTransport) -> None:
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def without_long_silence(transport: asyncio.BaseTransport) -> None:
+    """TCP_USER_TIMEOUT, where the platform has it: a machine that confirms nothing is given up in seconds, not in minutes."""
+    connection = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, option, PEER_USER_TIMEOUT_MS)
 
 
 class HostSpawner:

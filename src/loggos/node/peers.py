@@ -2,7 +2,9 @@
 
 Sending is gathered per loop turn (`post`, then `flush`) and never waits: what a slow or lost peer cannot take is
 dropped, for consensus sends again what matters. A connection begins with the dialler's hello; both ends check cell
-and version. It must not know what frames mean beyond hello.
+and version. A peer whose way to us broke, or that dials anew though its old connection still stands here, was away: our
+own connection to it may be dead without a sign, or wait long before it sends again, so it is dialled anew as well. It
+must not know what frames mean beyond hello.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from loggos.base.errors import PeerError
-from loggos.base.ids import Incarnation, NodeId
-from loggos.base.limits import PEER_QUEUE_BYTES_MAX, PEER_RECONNECT_MS
+from loggos.base.ids import NO_NODE, Incarnation, NodeId
+from loggos.base.limits import PEER_QUEUE_BYTES_MAX, PEER_RECONNECT_MS, PEER_SUSPECT_MS
 from loggos.base.ports import Buffer, Server, World
 from loggos.node.wire import PROTOCOL, FrameReader, Hello, Standing, Type, decode_hello, encode_hello, frame
 
@@ -45,7 +47,7 @@ class _Outbound(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.writable.set()
-        self._link.closed()
+        self._link.closed(self)
 
     def pause_writing(self) -> None:
         self.writable.clear()
@@ -64,6 +66,7 @@ class Link:
         self.transport: asyncio.WriteTransport | None = None
         self._protocol: _Outbound | None = None
         self._outgoing: list[Buffer] = []
+        self._opened_s = 0.0
         self.dropped = 0
         self.closed_event = asyncio.Event()
 
@@ -93,6 +96,7 @@ class Link:
     def opened(self, transport: asyncio.WriteTransport, protocol: _Outbound) -> None:
         self.transport, self._protocol = transport, protocol
         self._outgoing = []
+        self._opened_s = self._mesh.world.clock.monotonic()
         self.say_hello()
 
     def say_hello(self) -> None:
@@ -100,8 +104,22 @@ class Link:
             self.post(frame(Type.HELLO, encode_hello(self._mesh.hello)))
             self.flush()
 
-    def closed(self) -> None:
-        if self.transport is not None:
+    def redial(self) -> bool:
+        """Give up the connection and dial anew, unless it is young; the peer counts as lost at once. True: it was done."""
+        transport, protocol = self.transport, self._protocol
+        if transport is None or protocol is None or self._mesh.closing or not self.is_suspect():
+            return False
+        self.closed(protocol)
+        protocol.writable.set()
+        transport.abort()
+        return True
+
+    def is_suspect(self) -> bool:
+        """Not a young connection: two ends that dial anew because of each other come to rest."""
+        return (self._mesh.world.clock.monotonic() - self._opened_s) * 1000 >= PEER_SUSPECT_MS
+
+    def closed(self, protocol: _Outbound) -> None:
+        if self._protocol is protocol:
             self.transport, self._protocol = None, None
             self._outgoing = []
             self.closed_event.set()
@@ -155,6 +173,7 @@ class _Inbound(asyncio.Protocol):
         self._mesh.receiving[node] = self
         if older is not None and older is not self:
             older.abort()
+            self._mesh.links[node].redial()
         self._mesh.owner.peer_hello(node, hello)
 
     def abort(self) -> None:
@@ -164,9 +183,11 @@ class _Inbound(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._mesh.inbound.pop(self, None)
         self._transport = None
-        if self._hello is not None and self._mesh.receiving.get(NodeId(self._hello.node)) is self:
-            del self._mesh.receiving[NodeId(self._hello.node)]
-            self._mesh.lost(NodeId(self._hello.node))
+        node = NodeId(self._hello.node) if self._hello is not None else NO_NODE
+        if self._mesh.receiving.get(node) is self:
+            del self._mesh.receiving[node]
+            if not self._mesh.links[node].redial():
+                self._mesh.lost(node)
 
 
 class Mesh:
