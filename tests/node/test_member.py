@@ -349,3 +349,28 @@ def test_a_configured_learner_follows_and_never_votes() -> None:
         await until(lambda: all(node.ledger.totals.get("late") == 1 for node in cell.running()))
 
     in_simulation(scenario, learners=1)
+
+
+def test_a_learner_added_after_the_first_snapshot_is_supplied() -> None:
+    """The membership in a snapshot is older than the configuration, on disk and when it comes from another node."""
+
+    async def scenario(cell: Cell) -> None:
+        learner = cell.nodes.pop(4)
+        await began(cell)
+        leader = await cell.until_led()
+        for _ in range(20):
+            await cell.propose(leader.number, b"w=1" + b"." * 4_000)
+            await cell.until_equal()
+        await until(lambda: all(node.replica.metrics.counters.get("snapshots_made") for node in cell.running()))
+        for number in (1, 2, 3):
+            await cell.stop(number)
+        cell.nodes[4] = learner
+        cell.start()
+        leader = await cell.until_led()
+        await writes(cell)
+        await cell.until_equal()
+        membership = leader.replica.engine.membership
+        assert list(membership.learners) == [4] and list(membership.voters) == [1, 2, 3]
+        assert learner.replica.status.role is Role.LEARNER and learner.replica.leader == leader.number
+
+    in_simulation(scenario, learners=1)

@@ -241,7 +241,7 @@ class Learner(Acceptor):
         self.delivered = self.applied_slot = slot
         self.origin_applied = origin_applied
         before = self.membership
-        self.membership = membership
+        self.membership = membership = membership.with_learners(before.learners)
         self._index_members()
         for node in membership.voters:
             if before.voters.get(node) != membership.voters[node]:

@@ -53,6 +53,11 @@ class Membership(NamedTuple):
     def quorum(self) -> int:
         return len(self.voters) // 2 + 1
 
+    def with_learners(self, learners: dict[NodeId, Incarnation]) -> Membership:
+        """These learn too. They come from each node's configuration, not from the log: a snapshot may be older than they are."""
+        added = {node: learners[node] for node in sorted(learners) if node not in self.voters and node not in self.learners}
+        return Membership(self.voters, {**self.learners, **added})
+
 
 class Rejoin(NamedTuple):
     """The payload of a CONFIG entry: voter `node` lost its state and begins a new life."""

@@ -260,7 +260,8 @@ class Member:
         slot, origin, chunks = Slot(0), Ballot(0), []
         if found.reader is not None:
             meta = decode_meta(found.reader.meta)
-            slot, origin, membership = Slot(meta.slot), Ballot(meta.origin_applied), meta.decode_membership()
+            slot, origin = Slot(meta.slot), Ballot(meta.origin_applied)
+            membership = meta.decode_membership().with_learners(membership.learners)
             chunks = [chunk async for chunk in found.reader.chunks()]
         hard_state = found.recovered.hard_state
         entries = tuple(entry for _, entry in sorted(found.recovered.entries.items()) if entry.slot > slot)
