@@ -307,3 +307,27 @@ def test_a_future_of_a_dead_host_awaited_elsewhere_harms_nobody(world: SimWorld)
     shared = world.loop.create_future()
     world.run(scenario())
     assert ran == ["two"]
+
+
+def test_a_supervised_task_that_only_itself_refers_to_lives_on(world: SimWorld) -> None:
+    """As on a real node: a loop holds its tasks weakly, the supervisor holds them."""
+    host = world.host("one")
+    ended: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("collected")
+
+    async def scenario() -> None:
+        async def main(ports: World) -> None:
+            ports.spawner.spawn(waits(), "waits")
+
+        host.start(main)
+        await asyncio.sleep(1)
+        gc.collect()
+        await asyncio.sleep(1)
+        assert not ended
+
+    world.run(scenario())

@@ -92,13 +92,16 @@ class _LifeNetwork:
 class _LifeSpawner:
     def __init__(self, host: SimHost, life: Life) -> None:
         self._host, self._life = host, life
+        self._tasks: dict[asyncio.Task[None], None] = {}  # the loop holds its tasks weakly
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self._host.world.loop.create_task(coroutine, name=name, context=self._life.context())
+        self._tasks[task] = None
         task.add_done_callback(self._ended, context=self._host.world.context)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._life.dead:
             self._host.task_failed(task.get_name(), error)
