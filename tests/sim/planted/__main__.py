@@ -13,12 +13,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[3] / "src")]
 
 from loggos.sim.bootstrap import ensure_hash_seed  # noqa: E402
-from tests.sim.planted import BUGS  # noqa: E402
+from tests.sim.planted import ALL, BUGS  # noqa: E402
 from tests.sim.planted.hunt import Catch, base_seed, hunt  # noqa: E402
 
 
 def hunt_by_name(name: str, first: int, seeds: int) -> Catch:
-    return hunt(BUGS[name], first, seeds, partial(print, file=sys.stderr, flush=True))
+    return hunt(ALL[name], first, seeds, partial(print, file=sys.stderr, flush=True))
 
 
 def tell(catch: Catch) -> None:
@@ -38,9 +38,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=None, help="the first seed; by default it follows from the commit")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes")
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in BUGS]
+    unknown = [name for name in options.names if name not in ALL]
     if unknown:
-        parser.error(f"no such bug: {', '.join(unknown)}; there are {', '.join(BUGS)}")
+        parser.error(f"no such bug: {', '.join(unknown)}; there are {', '.join(ALL)}")
     first = base_seed() if options.first is None else options.first
     names = options.names or list(BUGS)
     found = 0

@@ -54,8 +54,9 @@ def _seesaw(draws: Draws, voters: list[str], others: list[str]) -> Args:
 
 
 def _depose(draws: Draws, voters: list[str], others: list[str]) -> Args:
-    how = draws.choice(["isolate", "isolate", "isolate", "isolate", "pause", "hang_disk", "power_cut", "power_cut", "crash"])
-    return {"how": how, "for_s": round(0.1 + 2 * draws.random() ** 2, 3), "rejects": draws.chance(0.8)}
+    how = draws.choice(["isolate"] * 4 + ["stutter"] * 4 + ["pause", "hang_disk", "power_cut", "crash"])
+    after_s = round(draws.uniform(0.055, 0.15), 4)
+    return {"how": how, "for_s": round(0.1 + 2 * draws.random() ** 2, 3), "rejects": draws.chance(0.8), "after_s": after_s}
 
 
 ARGUMENTS: Final[dict[str, Arguments]] = {"ambush": _ambush, "seesaw": _seesaw, "depose": _depose}
@@ -102,6 +103,13 @@ class CarefulNemesis(Nemesis):
             groups = [[leader.name], [name for name in self.voters if name != leader.name]]
             more = {"host": leader.name, "groups": groups, "silent": False, "survival": None}
             self.perform(Step(0.0, args["how"], {**args, **more}))
+
+    def _do_stutter(self, args: Args) -> None:
+        """Its connections break unheard by the others, it connects again, then it is gone: of what it sent, parts are missing."""
+        for name in args["groups"][1]:
+            self.world.network.half_open(args["host"], name)
+        step = Step(0.0, "power_cut", args)
+        self.world.loop.call_later(args["after_s"], self._strike, step, context=self.world.context)
 
     def _do_seesaw(self, args: Args) -> None:
         one, two = args["sides"]
