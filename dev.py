@@ -17,7 +17,7 @@ import time
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 PYTHON_MIN = (3, 11)
-EXTRAS = "dev,bench"
+EXTRAS = "dev"
 STAMP_VERSION = "1"  # raise it when set-up itself changes
 PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
 NO_PIP = (
