@@ -1,0 +1,231 @@
+"""What a mutation run found that no other test would have noticed: one test per gap, named after what would go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from crc32c import crc32c
+
+from loggos.base.errors import DamageError, OutOfSpaceError
+from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
+from loggos.base.limits import SNAPSHOT_SYNC_BYTES
+from loggos.consensus.types import Entry, HardState, Kind
+from loggos.storage import files, identity, records
+from loggos.storage.journal import DIRECTORY, Journal, open_journal
+from loggos.storage.recovery import Recovery, segment_path
+from loggos.storage.snapshots import SnapshotStore, snapshot_path
+from tests.storage.memory_disk import MemoryDisk, MemoryFile
+
+SEGMENT_BYTES = 8192
+
+
+def entry(slot: int, size_bytes: int = 100) -> Entry:
+    return Entry(Slot(slot), Ballot(257), Ballot(257), Kind.DATA, b"x" * size_bytes)
+
+
+def state(promised: int, chosen: int = 0) -> HardState:
+    return HardState(Ballot(promised), Slot(chosen))
+
+
+async def begun(disk: MemoryDisk) -> Journal:
+    return (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).journal
+
+
+async def with_many_segments(disk: MemoryDisk) -> Journal:
+    journal = await begun(disk)
+    for slot in range(1, 21):
+        await journal.persist(None, [entry(slot, 700)], sync=True)
+    return journal
+
+
+class CountingDisk(MemoryDisk):
+    """Knows how many of its files are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open_files = 0
+
+    async def open(self, path: str, *, create: bool = False) -> MemoryFile:
+        found = await super().open(path, create=create)
+        self.open_files += 1
+        return CountedFile(self, found.path, found.inode)
+
+
+class CountedFile(MemoryFile):
+    async def close(self) -> None:
+        assert isinstance(self.disk, CountingDisk)
+        self.disk.open_files -= 1
+
+
+def test_every_file_is_closed_again() -> None:
+    async def main() -> None:
+        disk = CountingDisk()
+        await identity.write(disk, identity.Identity(cell="c", node=NodeId(1), incarnation=Incarnation(1), voters=[1]))
+        assert await identity.load(disk) is not None and disk.open_files == 0
+        journal = await with_many_segments(disk)
+        assert journal.segments > 2 and disk.open_files == 1, "the current segment"
+        await journal.prepare_next()
+        assert disk.open_files == 1
+        await journal.close()
+        assert disk.open_files == 0
+        await (await begun(disk)).close()
+        assert disk.open_files == 0
+        store = await SnapshotStore.open(disk)
+        writer = await store.begin(Slot(3))
+        await writer.add(b"chunk")
+        await writer.commit(b"")
+        aborted = await store.begin(Slot(4))
+        await aborted.abort()
+        reader = await store.latest()
+        assert reader is not None and [chunk async for chunk in reader.chunks()] == [b"chunk"] and disk.open_files == 0
+
+    asyncio.run(main())
+
+
+def test_a_torn_tail_ends_at_its_last_byte_that_is_not_zero() -> None:
+    for last in (b"?", b"\1", b"\xff"):
+        assert files.last_byte_set(b"a" + last + bytes(9)) == 2
+    assert files.last_byte_set(bytes(9)) == 0
+
+
+def test_what_is_set_aside_is_durable_in_its_new_place_before_it_is_gone_from_the_old() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        await (await with_many_segments(disk)).close()
+        disk.operations.clear()
+        await identity.set_aside_damaged(disk)
+        synced = [path for what, path in disk.operations if what == "sync_dir"]
+        assert synced.index("damaged-1/journal") < synced.index("journal")
+
+    asyncio.run(main())
+
+
+def in_flight(disk: MemoryDisk) -> asyncio.Event:
+    """From now on the disk answers nothing until the event is set."""
+    may_go_on = asyncio.Event()
+
+    async def gate() -> None:
+        await may_go_on.wait()
+
+    disk.gate = gate
+    return may_go_on
+
+
+def test_closing_waits_for_the_batch_in_flight() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await begun(disk)
+        may_go_on = in_flight(disk)
+        writing = asyncio.ensure_future(journal.persist(state(257), [entry(1)], sync=True))
+        closing = asyncio.ensure_future(journal.close())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not closing.done()
+        may_go_on.set()
+        await asyncio.gather(writing, closing)
+        disk.power_cut(None)
+        found = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+        assert found.hard_state == state(257) and found.entries == {Slot(1): entry(1)}
+
+    asyncio.run(main())
+
+
+def test_a_promise_that_waited_for_a_batch_of_the_journals_own_is_durable() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await with_many_segments(disk)
+        may_go_on = in_flight(disk)
+        removing = asyncio.ensure_future(journal.remove_before(Slot(20)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        persisting = asyncio.ensure_future(journal.persist(state(999), [], sync=True))
+        await asyncio.sleep(0)
+        assert not persisting.done()
+        may_go_on.set()
+        await asyncio.gather(removing, persisting)
+        disk.power_cut(None)
+        assert (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).hard_state == state(999)
+
+    asyncio.run(main())
+
+
+def test_a_disk_full_while_a_segment_grows_gives_it_back_and_the_journal_goes_on() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await begun(disk)
+        await journal.prepare_next()
+        disk.free = SEGMENT_BYTES
+        with pytest.raises(OutOfSpaceError):
+            await journal.persist(None, [entry(1, 5 * SEGMENT_BYTES)], sync=True)
+        assert disk.free == 2 * SEGMENT_BYTES and journal.wants_next
+        disk.free = 1 << 30
+        await journal.persist(None, [entry(1, 5 * SEGMENT_BYTES)], sync=True)
+        disk.power_cut(None)
+        assert (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).entries == {Slot(1): entry(1, 5 * SEGMENT_BYTES)}
+
+    asyncio.run(main())
+
+
+def test_a_seal_that_names_a_segment_other_than_the_next_is_damage() -> None:
+    """Also where the next segment is there, so that nothing is missing."""
+
+    async def main(named: int) -> None:
+        disk = MemoryDisk()
+        journal = await begun(disk)
+        await journal.prepare_next()
+        found = await Recovery(disk, DIRECTORY, SEGMENT_BYTES).scan()
+        start = records.next_sector(found.end)
+        chunks, _ = records.encode_batch(1, start, found.next_batch, [records.seal_item(named, SEGMENT_BYTES)])
+        await (await disk.open(segment_path(DIRECTORY, 1))).write_sync(start, chunks)
+        scanned = await Recovery(disk, DIRECTORY, SEGMENT_BYTES).scan()
+        assert scanned.is_sealed
+
+    asyncio.run(main(2))
+    for named in (1, 3):
+        with pytest.raises(DamageError, match="another segment"):
+            asyncio.run(main(named))
+
+
+def test_the_bytes_of_a_snapshot_are_pinned() -> None:
+    """A change of the format must be meant, and raise FORMAT_VERSION."""
+
+    def frame(body: bytes, offset: int, number: int, kind: int) -> bytes:
+        rest = (
+            crc32c(body).to_bytes(4, "big")
+            + len(body).to_bytes(4, "big")
+            + (7).to_bytes(8, "big")
+            + offset.to_bytes(8, "big")
+            + number.to_bytes(4, "big")
+            + bytes((kind, 0, 0, 0))
+        )
+        return b"LgS\xc1" + crc32c(rest).to_bytes(4, "big") + rest + body
+
+    async def main() -> None:
+        disk = MemoryDisk()
+        writer = await (await SnapshotStore.open(disk)).begin(Slot(7))
+        await writer.add(b"one")
+        await writer.add(b"three")
+        await writer.commit(b"meta")
+        crc = crc32c(crc32c(b"three").to_bytes(4, "big"), crc32c(crc32c(b"one").to_bytes(4, "big")))
+        footer = bytes.fromhex("0001 00000002 0000000000000008") + crc.to_bytes(4, "big") + b"meta"
+        image = frame(b"one", 0, 0, 1) + frame(b"three", 43, 1, 1) + frame(footer, 88, 2, 2)
+        assert bytes(disk.names["snapshots/0000000000000007.snap"].live) == image
+
+    asyncio.run(main())
+
+
+def test_a_snapshot_in_the_making_is_synced_now_and_then_and_not_at_every_chunk() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        writer = await (await SnapshotStore.open(disk)).begin(Slot(7))
+        disk.operations.clear()
+        syncs = []
+        for _ in range(4):
+            await writer.add(bytes(SNAPSHOT_SYNC_BYTES // 2))
+            syncs.append([what for what, _ in disk.operations].count("sync"))
+        assert syncs == [0, 1, 1, 2]
+        await writer.commit(b"")
+        assert snapshot_path(7) in disk.names
+
+    asyncio.run(main())
