@@ -7,7 +7,7 @@ from tests.sim.planted.bug import Bug
 
 # Not hunted by default: what they break is covered by another defence, or has not been seen to show in the default scenarios.
 ELUSIVE: dict[str, str] = {
-    "vouching-ignored": "a wiped voter would have to be taken back within the few slots in flight of an entry that another missed",
+    "vouching-ignored": "a wiped voter must be taken back within the few slots in flight of an entry that another missed",
     "behind-compaction": "the pre-vote refuses a candidate behind another's compaction already",
     "old-generation-accepted": "the sequence numbers of a new generation begin anew, so an old command is a gap or a repeat",
     "sequence-gap-accepted": "a client with an unknown outcome is disconnected, so nothing is sent behind a gap",
