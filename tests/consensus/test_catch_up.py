@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot, make_ballot
@@ -124,7 +126,7 @@ def fetch_times(behind: Paxos, upto_ms: int) -> list[int]:
 def test_a_lost_question_or_answer_is_repeated_ever_more_slowly_and_for_ever() -> None:
     times = fetch_times(lagging(), 12_000)
     assert times[0] == 100
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     assert gaps[:4] == [200, 400, 800, 1_600] and gaps[4:] == [2_000] * len(gaps[4:]) and len(gaps) > 6
 
 
@@ -157,3 +159,54 @@ def test_a_repeat_is_not_answered_at_once_but_is_answered() -> None:
     assert [message.entries[0].slot for message in ready] == [9]
     ahead.step(BEHIND, LIFE, Fetch(Slot(1)))  # it lost what it had
     assert [type(message) for message in settle(ahead)] == [Learn]
+
+
+def fetches(behind: Paxos) -> list[tuple[int, int]]:
+    """Whom it asks, from which slot on."""
+    found = []
+    while (ready := behind.ready()) is not None:
+        found += [(int(to), int(message.first)) for to, message in ready.messages if isinstance(message, Fetch)]
+        if ready.committed:
+            behind.applied(ready.committed[-1].slot)
+    return found
+
+
+def fetches_until(behind: Paxos, upto_ms: int) -> list[tuple[int, int]]:
+    """The same while time passes and the leader is heard."""
+    found = []
+    for now in range(behind.now, upto_ms + 1, 10):
+        behind.tick(now)
+        behind.step(AHEAD, LIFE, Heartbeat(BALLOT, Slot(61), 0))
+        found += fetches(behind)
+    return found
+
+
+def test_who_sent_the_snapshot_is_asked_for_what_follows_while_it_has_more() -> None:
+    other = NodeId(3)
+    behind = lagging()
+    behind.snapshot_arriving()
+    assert not fetches_until(behind, 1_990), "a snapshot arrives"
+    behind.snapshot_installed(Slot(40), MEMBERS, BALLOT, other)
+    assert fetches(behind) == [(3, 41)]
+    behind.step(other, LIFE, Learn((Entry(Slot(41), BALLOT, BALLOT, Kind.NOOP, b""),), Slot(41)))
+    behind.step(AHEAD, LIFE, Heartbeat(BALLOT, Slot(61), 0))
+    assert fetches(behind) == [(3, 42)]
+    behind.step(other, LIFE, Learn((), Slot(41)))  # no more
+    behind.step(AHEAD, LIFE, Heartbeat(BALLOT, Slot(61), 0))
+    assert fetches(behind) == [(2, 42)]
+
+
+def test_a_supplier_that_is_silent_is_given_up() -> None:
+    behind = lagging()
+    behind.snapshot_installed(Slot(40), MEMBERS, BALLOT, NodeId(3))
+    assert fetches(behind) == [(3, 41)]
+    assert not fetches_until(behind, 1_990)
+    assert fetches_until(behind, 2_010) == [(2, 41)]
+
+
+def test_who_asks_beyond_the_end_is_told_so() -> None:
+    ahead = engine(AHEAD, 20)
+    settle(ahead)
+    ahead.step(BEHIND, LIFE, Fetch(Slot(21)))
+    assert settle(ahead) == [Learn((), Slot(20))]
+    assert ahead.peer_chosen(BEHIND) == 20

@@ -42,7 +42,11 @@ SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20
 SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_CHUNKS_AHEAD: Final = 16  # chunks sent and not yet stored by the receiver: about 4 MB
-SNAPSHOT_TRANSFER_STALL_MS: Final = 10_000  # a receiver that stores nothing for this long is given up; it asks again
+# a receiver that stores nothing, or a sender that sends nothing, for this long is given up; the receiver asks again
+SNAPSHOT_TRANSFER_STALL_MS: Final = 10_000
+SNAPSHOT_YIELD_MS: Final = 2_000  # a transfer without a chunk for this long gives way to one from the leader
+SNAPSHOT_TRIES_MAX: Final = 2  # snapshots made for one transfer until the log in memory joins on to one
+LOG_PIN_IDLE_MS: Final = 10_000  # a node that got a snapshot and fetches nothing for this long has no log kept for it any more
 SNAPSHOT_FRAME_BYTES_MAX: Final = 16 << 20  # one chunk of a snapshot: checked before it is allocated
 SNAPSHOT_SYNC_BYTES: Final = 8 << 20  # a snapshot in the making is synced after this much, so that the last sync is short
 JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn write touches no sector of an earlier batch

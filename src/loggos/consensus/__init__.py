@@ -14,10 +14,13 @@ The engine (one object per log) is driven through this seam, and a second engine
     persisted(number)                    everything of Ready `number` is durable (and of all before it)
     applied(slot)                        the state machine has applied up to slot
     compact(slot)                        entries up to slot may be forgotten: a durable snapshot covers them
-    snapshot_installed(slot, membership, origin_applied)   the state machine was replaced by a snapshot
+    snapshot_arriving()                  a part of one came: no entries are asked for meanwhile
+    snapshot_installed(slot, membership, origin_applied, sender)   the state machine was replaced by a snapshot; `sender` is
+                                         asked for what follows, for it keeps it
     snapshot_sent(node, slot, ok)        the transfer to a peer ended
     snapshot_wanted(slot) -> bool        would one at `slot` bring this node further?
     applied_state() -> Mark              (slot, membership, origin_applied) as of the applied slot: part of a snapshot
+    peer_chosen(node) -> Slot            how far a peer is, as far as this node has heard
     step_down(why)                       give up leadership (hung disk, shutdown)
     status() -> Status
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loggos.base.ids import NO_BALLOT, Incarnation, NodeId
+from loggos.base.ids import NO_BALLOT, Incarnation, NodeId, Slot
 from loggos.consensus.core import Persist
 from loggos.consensus.reads import Reads
 from loggos.consensus.types import (
@@ -156,6 +156,13 @@ class Paxos(Reads):
             return None
         self.status_told = news
         return self.status()
+
+    def peer_chosen(self, node: NodeId) -> Slot:
+        """How far a peer is, as far as this node has heard: by its answers to the leader, or by what it asked for."""
+        peer = self.lead.peers.get(node) if self.lead is not None else None
+        if peer is not None and peer.incarnation:
+            return peer.chosen
+        return Slot(max(0, self.asked_from.get(node, Slot(0)) - 1))
 
     def status(self) -> Status:
         """For people, metrics and doors."""

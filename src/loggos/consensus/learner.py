@@ -44,11 +44,14 @@ class Learner(Acceptor):
     def __init__(self, node: NodeId, restored: Restored, *, now_ms: int, random: Random, bounds: Bounds = Bounds()) -> None:
         super().__init__(node, restored, now_ms=now_ms, random=random, bounds=bounds)
         self.fetch_from = NO_NODE  # who was asked last, or should be next; 0: nothing is missing
+        # who gave entries or a snapshot last, and is asked first: it keeps what follows, where others may have forgotten it
+        self.supplier = NO_NODE
         self.fetch_sent_ms = _NEVER  # the last Fetch; _NEVER: none is out
         self.fetch_began_ms = _NEVER  # the first Fetch for what is missing now
         self.fetch_repeats = 0  # since then
         self.answer_took_ms = 0  # how long answers took lately: the longest, fading
         self.answers: dict[NodeId, Answer] = {}  # by the peer that asked
+        self.asked_from: dict[NodeId, Slot] = {}  # the first slot of each peer's last Fetch
         self.snapshot_until_ms = _NEVER  # a snapshot was offered: do not ask for entries until then
         self.sending: dict[NodeId, Slot] = {}  # snapshots on their way to peers
 
@@ -136,9 +139,11 @@ class Learner(Acceptor):
             self.fetch_began_ms = self.now
         else:
             self.fetch_repeats += 1
-        self.fetch_from = source
+            self.supplier = NO_NODE  # it does not answer
+        target = source if self.supplier == NO_NODE else self.supplier
+        self.fetch_from = target
         self.fetch_sent_ms = self.now
-        self.send(source, Fetch(Slot(self.log.chosen + 1)))
+        self.send(target, Fetch(Slot(self.log.chosen + 1)))
 
     def fetch_due_ms(self) -> int:
         """Not before then may entries be asked for (again)."""
@@ -169,9 +174,15 @@ class Learner(Acceptor):
         self.learn_chosen(message.entries, message.chosen)
         if self.log.chosen > before:
             self.note_answered()
+            self.supplier = sender
+        elif sender == self.supplier and message.chosen <= before:
+            self.supplier = NO_NODE  # it has no more
+            self.fetch_again()
         self.note_ahead(sender, message.chosen)
 
     def on_snapshot_offer(self, sender: NodeId, incarnation: Incarnation, message: SnapshotOffer) -> None:
+        if sender == self.supplier:
+            self.supplier = NO_NODE
         if message.slot > self.log.chosen:
             self.snapshot_until_ms = self.now + self.bounds.snapshot_wait_ms
 
@@ -184,13 +195,16 @@ class Learner(Acceptor):
                 self.fetch_from = NO_NODE  # whoever is still ahead says so again
 
     def new_leader_heard(self) -> None:
+        self.supplier = NO_NODE
         self.fetch_again()
 
     # --- answering -----------------------------------------------------------------------------------------------------------
 
     def on_fetch(self, sender: NodeId, incarnation: Incarnation, message: Fetch) -> None:
         log = self.log
+        self.asked_from[sender] = message.first
         if message.first > log.chosen:
+            self.send(sender, Learn((), log.chosen))  # no more here
             return
         if message.first <= log.compacted:
             self.offer_snapshot(sender)
@@ -229,7 +243,11 @@ class Learner(Acceptor):
         """Would a snapshot at `slot` bring this node further?"""
         return slot > self.log.chosen
 
-    def snapshot_installed(self, slot: Slot, membership: Membership, origin_applied: Ballot) -> None:
+    def snapshot_arriving(self) -> None:
+        """A part of a snapshot came, from whomever: to ask for entries, or for another snapshot, would be of no use."""
+        self.snapshot_until_ms = self.now + self.bounds.snapshot_wait_ms
+
+    def snapshot_installed(self, slot: Slot, membership: Membership, origin_applied: Ballot, sender: NodeId = NO_NODE) -> None:
         """The state machine was replaced by a durable snapshot at `slot`. What was accepted above it stays: it may be chosen."""
         if slot <= self.delivered:
             return
@@ -251,6 +269,10 @@ class Learner(Acceptor):
         self.marks.clear()
         self.applied_mark = Mark(slot, membership, origin_applied)
         self.fetch_again()
+        if sender != NO_NODE:  # it keeps what follows, and others may not: give it the time that a snapshot has
+            self.answer_took_ms = max(self.answer_took_ms, self.bounds.snapshot_wait_ms // 3)
+            self.supplier = sender
+            self.fetch(sender)
         self.must_save = True
 
     def applied(self, slot: Slot) -> None:

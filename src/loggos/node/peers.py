@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 from loggos.base.errors import PeerError
 from loggos.base.ids import NO_NODE, Incarnation, NodeId
-from loggos.base.limits import PEER_QUEUE_BYTES_MAX, PEER_RECONNECT_MS, PEER_SUSPECT_MS
+from loggos.base.limits import PEER_QUEUE_BYTES_MAX, PEER_RECONNECT_MS, PEER_SUSPECT_MS, SNAPSHOT_TRANSFER_STALL_MS
 from loggos.base.ports import Buffer, Server, World
 from loggos.node.wire import PROTOCOL, FrameReader, Hello, Standing, Type, decode_hello, encode_hello, frame
 
@@ -85,12 +85,16 @@ class Link:
             self._outgoing = []
 
     async def drained(self) -> bool:
-        """Wait until the peer takes more; False if the connection broke meanwhile."""
+        """Wait until the peer takes more; False if the connection broke meanwhile, or the peer takes nothing for too long."""
         self.flush()
         protocol = self._protocol
         if protocol is None:
             return False
-        await protocol.writable.wait()
+        if not protocol.writable.is_set():
+            try:
+                await asyncio.wait_for(protocol.writable.wait(), SNAPSHOT_TRANSFER_STALL_MS / 1000)
+            except TimeoutError:
+                return False
         return self._protocol is protocol
 
     def opened(self, transport: asyncio.WriteTransport, protocol: _Outbound) -> None:

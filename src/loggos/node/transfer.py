@@ -3,8 +3,11 @@ installed.
 
 A snapshot file's chunks are the registry's; its meta is JSON (slot, index, membership and origin of consensus).
 Transfer: BEGIN, CHUNKs with at most SNAPSHOT_CHUNKS_AHEAD unacknowledged, END; the last ACK says that it is
-installed. A transfer that breaks leaves nothing behind. Everything runs in tasks beside the log; only taking the
-first slice and installing happen in one loop turn.
+installed. One is received at a time, and other senders are told so. A transfer that breaks leaves nothing behind.
+Everything runs in tasks beside the log; only taking the first slice and installing happen in one loop turn.
+
+The log that a snapshot needs to be of use is kept from before it is made (LogTail's pins) until the receiver has caught
+up with what is kept anyway, or stands still: a receiver that finds the log gone would need the next snapshot, for ever.
 """
 
 from __future__ import annotations
@@ -18,15 +21,18 @@ import msgspec
 from loggos.base.errors import OutOfSpaceError, PeerError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import (
+    LOG_PIN_IDLE_MS,
     PEER_FRAME_BYTES_MAX,
     SNAPSHOT_CHUNKS_AHEAD,
     SNAPSHOT_TRANSFER_STALL_MS,
+    SNAPSHOT_TRIES_MAX,
+    SNAPSHOT_YIELD_MS,
 )
 from loggos.consensus.codec import decode_membership, encode_membership
 from loggos.consensus.types import Membership
-from loggos.node.wire import CHUNK, SLOT, Type, frame
+from loggos.node.wire import CHUNK, SLOT, SNAPSHOT_REFUSED, Type, frame
 from loggos.storage.journal import Journal
-from loggos.storage.snapshots import SnapshotStore, SnapshotWriter
+from loggos.storage.snapshots import SnapshotReader, SnapshotStore, SnapshotWriter
 
 if TYPE_CHECKING:
     from loggos.node.replica import Replica
@@ -56,17 +62,28 @@ def decode_meta(data: bytes) -> SnapshotMeta:
 
 class _Sending:
     def __init__(self) -> None:
+        self.slot = Slot(0)
         self.acknowledged = 0
         self.moved = asyncio.Event()
         self.broken = False
 
 
 class _Receiving:
-    def __init__(self, sender: NodeId, slot: Slot, meta: bytes) -> None:
+    def __init__(self, sender: NodeId, slot: Slot, meta: bytes, now: float) -> None:
         self.sender, self.slot, self.meta = sender, slot, meta
+        self.heard_s = now
+        self.is_whole = False  # all chunks are here: what remains is this node's own work
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.taken = 0
         self.broken = False
+
+
+class _CatchingUp:
+    """A peer that has got its snapshot, and fetches what came after it."""
+
+    def __init__(self, now: float) -> None:
+        self.chosen = Slot(0)
+        self.moved_s = now
 
 
 class SnapshotKeeper:
@@ -78,6 +95,7 @@ class SnapshotKeeper:
         self._mark = journal.bytes_written
         self._last_bytes = 0
         self._sending: dict[NodeId, _Sending] = {}
+        self._catching_up: dict[NodeId, _CatchingUp] = {}
         self._receiving: _Receiving | None = None
         self._stopped = False
 
@@ -85,6 +103,16 @@ class SnapshotKeeper:
         grown = self._journal.bytes_written - self._mark
         if grown > max(self._every_bytes, self._last_bytes) and self._making is None:
             self._spawn_make()
+        now = self._now()
+        if self._catching_up:
+            self._let_log_go(now)
+        if self._receiving is not None and self._has_stalled(self._receiving, now, SNAPSHOT_TRANSFER_STALL_MS):
+            self._replica.log("snapshot not received", peer=self._receiving.sender, slot=self._receiving.slot)
+            self._replica.metrics.count("snapshots_stalled")
+            self._refuse(self._receiving)
+
+    def _now(self) -> float:
+        return self._replica.world.clock.monotonic()
 
     async def rests(self) -> None:
         """Return once no snapshot of this node is being made."""
@@ -156,33 +184,55 @@ class SnapshotKeeper:
 
     async def _send(self, node: NodeId, sending: _Sending) -> None:
         slot, ok = Slot(0), False
+        self._catching_up.pop(node, None)
         try:
-            slot = await self._fresh_slot()
-            self._replica.tail.pin(slot)
-            ok = await self._stream(node, sending)
+            reader = await self._joining(node)
+            if reader is not None:
+                slot = reader.slot
+                ok = await self._stream(node, sending, reader)
         finally:
             del self._sending[node]
-            if not self._sending:
-                self._replica.tail.pin(None)
+            if ok:
+                self._catching_up[node] = _CatchingUp(self._now())
+            else:
+                self._replica.tail.unpin(node)
             if not self._stopped:
                 self._replica.log("snapshot sent" if ok else "snapshot not sent", peer=node, slot=slot)
                 self._replica.engine.snapshot_sent(node, slot, ok)
                 self._replica.schedule()
 
-    async def _fresh_slot(self) -> Slot:
-        """The newest snapshot's slot, after making one if the log in memory no longer joins on to it."""
-        reader = await self._store.latest()
-        first = self._replica.engine.status().first
-        if reader is None or decode_meta(reader.meta).slot + 1 < first:
-            await self._spawn_make()
+    async def _joining(self, node: NodeId) -> SnapshotReader | None:
+        """The newest snapshot, if the log in memory joins on to it, or else one that is made now; the log after it is kept for
+        `node`. None: there is no room, or more was written meanwhile than may be kept."""
+        self._keep_log(node)
+        for tries in range(SNAPSHOT_TRIES_MAX + 1):
             reader = await self._store.latest()
-        return Slot(decode_meta(reader.meta).slot) if reader is not None else Slot(0)
+            if reader is not None and reader.slot + 1 >= self._replica.engine.status().first:
+                self._replica.tail.pin(node, reader.slot)
+                return reader
+            if self._stopped or tries == SNAPSHOT_TRIES_MAX:
+                break
+            await self._spawn_make()  # perhaps one that began before the log was kept
+        return None
 
-    async def _stream(self, node: NodeId, sending: _Sending) -> bool:
-        reader = await self._store.latest()
-        if reader is None:
-            return False
-        slot, mesh = Slot(decode_meta(reader.meta).slot), self._replica.mesh
+    def _keep_log(self, node: NodeId) -> None:
+        """Before the snapshot is made: from now on nothing after it goes."""
+        self._replica.tail.pin(node, Slot(self._replica.engine.status().first - 1))
+
+    def _let_log_go(self, now: float) -> None:
+        """What a peer has fetched need not be kept, and nothing once it is near or stands still."""
+        tail = self._replica.tail
+        for node, peer in list(self._catching_up.items()):
+            chosen = self._replica.engine.peer_chosen(node)
+            if chosen > peer.chosen:
+                peer.chosen, peer.moved_s = chosen, now
+            if tail.is_near(chosen) or now - peer.moved_s > LOG_PIN_IDLE_MS / 1000:
+                del self._catching_up[node]
+                tail.unpin(node)
+
+    async def _stream(self, node: NodeId, sending: _Sending, reader: SnapshotReader) -> bool:
+        slot, mesh = reader.slot, self._replica.mesh
+        sending.slot = slot
         mesh.post(node, frame(Type.SNAPSHOT_BEGIN, SLOT.pack(slot), reader.meta))
         number = 0
         async for chunk in reader.chunks():
@@ -212,9 +262,14 @@ class SnapshotKeeper:
 
     def on_ack(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
         sending = self._sending.get(node)
-        if sending is not None and len(body) == CHUNK.size:
-            sending.acknowledged = max(sending.acknowledged, CHUNK.unpack(body)[1])
-            sending.moved.set()
+        slot, taken = CHUNK.unpack_from(body)
+        if sending is None or slot != sending.slot:
+            return
+        if taken == SNAPSHOT_REFUSED:
+            sending.broken = True
+        else:
+            sending.acknowledged = max(sending.acknowledged, taken)
+        sending.moved.set()
 
     # --- receiving -----------------------------------------------------------------------------------------------------------
 
@@ -223,11 +278,21 @@ class SnapshotKeeper:
         if decode_meta(body[SLOT.size :]).slot != slot:
             raise PeerError(f"a snapshot at slot {slot} whose meta is of another slot")
         if self._receiving is not None:
-            if self._receiving.sender != node:
+            if not self._gives_way(self._receiving, node):
+                self._acknowledge(node, Slot(slot), SNAPSHOT_REFUSED)
                 return
             self._drop_receiving()
-        self._receiving = _Receiving(node, Slot(slot), body[SLOT.size :])
+        self._receiving = _Receiving(node, Slot(slot), body[SLOT.size :], self._now())
         self._replica.world.spawner.spawn(self._receive(self._receiving), f"receive-snapshot-{slot}")
+
+    def _gives_way(self, receiving: _Receiving, node: NodeId) -> bool:
+        """May a transfer from `node` take the place of the one under way? A sender's own may; the leader's, if that one halts."""
+        if receiving.sender == node:
+            return True
+        return node == self._replica.leader and self._has_stalled(receiving, self._now(), SNAPSHOT_YIELD_MS)
+
+    def _has_stalled(self, receiving: _Receiving, now: float, bound_ms: int) -> bool:
+        return not receiving.is_whole and now - receiving.heard_s > bound_ms / 1000
 
     def on_chunk(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
         receiving = self._receiving
@@ -235,9 +300,11 @@ class SnapshotKeeper:
         if receiving is None or receiving.sender != node or receiving.slot != slot:
             return
         if number != receiving.taken or receiving.queue.qsize() > 2 * SNAPSHOT_CHUNKS_AHEAD:
-            self._drop_receiving()
+            self._refuse(receiving)
             return
         receiving.taken += 1
+        receiving.heard_s = self._now()
+        self._replica.engine.snapshot_arriving()
         receiving.queue.put_nowait(body[CHUNK.size :])
 
     def on_end(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
@@ -245,9 +312,16 @@ class SnapshotKeeper:
         slot, count = CHUNK.unpack_from(body)
         if receiving is not None and receiving.sender == node and receiving.slot == slot:
             if count != receiving.taken:
-                self._drop_receiving()
+                self._refuse(receiving)
             else:
+                receiving.is_whole = True
                 receiving.queue.put_nowait(None)
+
+    def _refuse(self, receiving: _Receiving) -> None:
+        """Give it up, and tell its sender."""
+        assert receiving is self._receiving
+        self._acknowledge(receiving.sender, receiving.slot, SNAPSHOT_REFUSED)
+        self._drop_receiving()
 
     def _drop_receiving(self) -> None:
         receiving, self._receiving = self._receiving, None
@@ -261,7 +335,7 @@ class SnapshotKeeper:
         except OutOfSpaceError as error:
             self._replica.log("snapshot not stored", why=str(error))
             if self._receiving is receiving:
-                self._drop_receiving()
+                self._refuse(receiving)
 
     async def _receive_all(self, receiving: _Receiving) -> None:
         writer = await self._store.begin(receiving.slot)
@@ -270,8 +344,8 @@ class SnapshotKeeper:
             await writer.abort()
             return
         await writer.commit(receiving.meta)
-        await self._install()
-        self._acknowledge(receiving, receiving.taken + 1)
+        await self._install(receiving.sender)
+        self._acknowledge(receiving.sender, receiving.slot, receiving.taken + 1)
         if self._receiving is receiving:
             self._receiving = None
 
@@ -280,15 +354,16 @@ class SnapshotKeeper:
         while (chunk := await receiving.queue.get()) is not None:
             await writer.add(chunk)
             done += 1
-            self._acknowledge(receiving, done)
+            self._acknowledge(receiving.sender, receiving.slot, done)
         return not receiving.broken
 
-    def _acknowledge(self, receiving: _Receiving, taken: int) -> None:
-        self._replica.mesh.post(receiving.sender, frame(Type.SNAPSHOT_ACK, CHUNK.pack(receiving.slot, taken)))
+    def _acknowledge(self, sender: NodeId, slot: Slot, taken: int) -> None:
+        self._replica.mesh.post(sender, frame(Type.SNAPSHOT_ACK, CHUNK.pack(slot, taken)))
         self._replica.mesh.flush()
 
-    async def _install(self) -> None:
-        """The newest stored snapshot becomes this node's state, unless the log has brought it further already."""
+    async def _install(self, sender: NodeId) -> None:
+        """The newest stored snapshot becomes this node's state, unless the log has brought it further already. Its sender keeps
+        what follows."""
         reader = await self._store.latest()
         if reader is None:
             return
@@ -300,7 +375,7 @@ class SnapshotKeeper:
         replica.state_replaced()
         replica.registry.restore(chunks)
         replica.tail.reset()
-        replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), Ballot(meta.origin_applied))
+        replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), Ballot(meta.origin_applied), sender)
         replica.metrics.count("snapshots_installed")
         replica.log("snapshot installed", slot=meta.slot, index=meta.index)
         replica.schedule()

@@ -11,7 +11,7 @@
     SNAPSHOT_BEGIN   slot i64, then the snapshot's meta
     SNAPSHOT_CHUNK   slot i64, number u32, then a chunk
     SNAPSHOT_END     slot i64, chunks u32
-    SNAPSHOT_ACK     slot i64, chunks taken u32; the last one says that it is installed
+    SNAPSHOT_ACK     slot i64, chunks taken u32; the last one says that it is installed; SNAPSHOT_REFUSED: it is not wanted now
 
 A length over PEER_FRAME_BYTES_MAX, a wrong checksum or an unknown type is a PeerError: the connection is closed, and that is all.
 """
@@ -34,6 +34,7 @@ HEAD: Final = struct.Struct(">IIB")
 SLOT: Final = struct.Struct(">q")
 DIGEST: Final = struct.Struct(">qI")
 CHUNK: Final = struct.Struct(">qI")
+SNAPSHOT_REFUSED: Final = 0xFFFFFFFF
 EPOCH: Final = struct.Struct(">H")
 
 
