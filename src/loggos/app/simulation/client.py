@@ -161,6 +161,7 @@ class SimClient:
         self._reading: asyncio.Task[None] | None = None
         self.on_event: Callable[[WatchEvent], None] | None = None
         self.last_reply_at = 0.0
+        self.last_pong_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -272,6 +273,7 @@ class SimClient:
             return
         self._seen_zxid = max(self._seen_zxid, zxid)
         if xid == codec.XID_PING:
+            self.last_pong_at = self._now()
             return
         each = self._pending.popleft()
         assert each.operation.sequence == xid, (each.operation, xid)

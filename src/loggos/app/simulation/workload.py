@@ -91,18 +91,19 @@ class Worker:
             raise Disconnected("moves on")
         self._moved = True
         session, timeout_s = self.client.session, self.client.timeout_ms / 1000
-        since = self.client.last_reply_at + timeout_s / 5
+        began_at = self.client.now()
         try:
             await self._ping_on(timeout_s / 5)
         finally:
-            self.client.kept_alive(session, since, self.client.last_reply_at + timeout_s / 2)
+            if self.client.last_pong_at > began_at:  # a second after it, what had been proposed against the session is decided
+                self.client.kept_alive(session, began_at + 1.0, self.client.last_pong_at + timeout_s / 2)
 
     async def _ping_on(self, beat_s: float) -> None:
         while not self._stopping():
             self.client.ping()
             sent_at = self.client.now()
             await asyncio.sleep(beat_s)
-            if self.client.last_reply_at < sent_at:
+            if self.client.last_pong_at < sent_at:
                 raise Disconnected("a ping was not answered")
 
     async def _round(self) -> None:
