@@ -31,7 +31,7 @@ def test_equal_in_this_process_in_fresh_ones_and_after_another_seed() -> None:
     again, _ = run(11)
     assert counts["operations"] > 500
     assert counts["operations"] - counts["before"] > 100, "no progress after everything was healed"
-    assert sum(first.trace.faults.values()) > 5
+    assert sum(first.trace.faults.values()) >= 3
     assert first.trace.first_difference(again.trace) is None
     assert first.digest() == again.digest() != other.digest()
     assert first.digest() == in_a_fresh_process(11, "0") == in_a_fresh_process(11, "1234")
