@@ -306,3 +306,25 @@ def test_sync_latency_is_observed() -> None:
         assert seen == [1.0, 1.0]
 
     asyncio.run(main())
+
+
+def test_a_promise_that_met_a_full_disk_is_no_hint_when_it_comes_again() -> None:
+    """It was noted, but not written: to call it durable now would let this node break it after a crash."""
+
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = (await reopen(disk)).journal
+        slot = 0
+        while journal._fits(0):  # the next batch of any size needs a new segment
+            slot += 1
+            await journal.persist(state(257), [entry(slot)], sync=True)
+        disk.free = 0
+        for _ in range(2):
+            with pytest.raises(OutOfSpaceError):
+                await journal.persist(state(514), [], sync=False)
+        disk.free = 1 << 40
+        await journal.persist(state(514), [], sync=False)
+        disk.power_cut(None)
+        assert (await reopen(disk)).hard_state.promised == 514
+
+    asyncio.run(main())

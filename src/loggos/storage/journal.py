@@ -72,6 +72,7 @@ class Journal:
         self._position = records.next_sector(found.end)
         self._batch = found.next_batch
         self._hard_state = found.hard_state
+        self._promised_written = found.hard_state.promised  # in the newest batch begun
         self._is_hard_pending = True  # the hard state or the floor changed since it was last written
         self._floor = found.floor
         self._floor_durable = found.floor
@@ -128,10 +129,9 @@ class Journal:
         """
         self._refuse_if_failed()
         assert not self._is_persisting, "one batch in flight at a time"
-        is_hint = not sync and not entries
         if hard_state is not None:
-            is_hint = is_hint and hard_state.promised == self._hard_state.promised
             self._note_hard_state(hard_state)
+        is_hint = not sync and not entries and self._hard_state.promised == self._promised_written
         if is_hint or (not entries and not self._is_hard_pending):
             return _DONE
         self._is_persisting = True
@@ -220,7 +220,8 @@ class Journal:
         position, self._position = self._position, records.next_sector(self._position + size_bytes)
         self._batch += 1
         self.bytes_written += size_bytes
-        self._is_hard_pending = False
+        if self._is_hard_pending:
+            self._is_hard_pending, self._promised_written = False, self._hard_state.promised
         started = self._clock() if self._clock is not None else 0.0
         try:
             write = self._file.write_sync(position, chunks)
