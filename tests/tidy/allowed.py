@@ -6,7 +6,7 @@ Keys are (path, qualified function name); the name is "" for module level. A pat
 from __future__ import annotations
 
 # The longest function that exists. It may only go down; `dev.py test-full` fails when it is not tight.
-LONGEST_FUNCTION_LINES = 70
+LONGEST_FUNCTION_LINES = 62
 
 LONG_FILES: dict[str, str] = {}
 
@@ -15,7 +15,7 @@ LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
 # Supervision, and code that is not ours (user mappers, third-party decoders): nowhere else.
 BROAD_EXCEPTS: dict[tuple[str, str], str] = {
     ("src/loggos/client/keeper.py", "Keeper._run_callbacks"): "runs the user's callbacks; other locks must still be looked after",
-    ("src/loggos/node/replica.py", "Replica.peer_frame"): "supervision: a transport would only log what a step raised; the node stops",
+    ("src/loggos/node/replica.py", "Replica.peer_frame"): "supervision: a transport would only log it; the node stops",
     ("src/loggos/node/replica.py", "Replica._turn"): "supervision: a turn that fails leaves an unknown state, and stops the node",
     ("src/loggos/sim/loop.py", "_close_quietly"): "closes what a crashed host left; what it raises comes after its death",
     ("src/loggos/sim/transport.py", "SimTransport._call"): "supervision: an error in a protocol ends its connection, reported",

@@ -35,7 +35,9 @@ class Parts:
 class Node:
     """A running node. `zookeeper_port` is the real one, also when the configuration asked for any."""
 
-    def __init__(self, config: NodeConfig, world: World, log: Logger, fatal: Callable[[BaseException], None], parts: Parts) -> None:
+    def __init__(
+        self, config: NodeConfig, world: World, log: Logger, fatal: Callable[[BaseException], None], parts: Parts
+    ) -> None:
         self.config, self.world, self.log = config, world, log
         self._parts = parts
         self.machine = parts.machine()

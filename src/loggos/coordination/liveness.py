@@ -171,7 +171,8 @@ class Liveness:
         self.leases.grant_all(self._machine.sessions, self.now_ms())
 
     def has_acted(self, session: SessionId, state: SessionView) -> bool:
-        """Was a command of the session applied since its lease was granted? That is a sign of life, though no touch has come yet."""
+        """Was a command of the session applied since its lease was granted? That is a sign of life, though no touch
+        has come yet."""
         return state.last_seen != self._seen.get(session)
 
     # --- the tick --------------------------------------------------------------------------------------------------------
