@@ -53,6 +53,10 @@ JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn w
 # zeros written at a time when a segment is preallocated: the disk is shared with the hot path
 JOURNAL_FILL_BYTES: Final = 1 << 20
 DISK_ANSWER_TIMEOUT_MS: Final = 400  # a leader whose disk does not answer for this long gives up leadership (rule 10)
+# entries that wait for the disk, in Readys merged into one journal batch: further Readys form the next one
+PERSIST_BATCH_BYTES_MAX: Final = 8 << 20
+# entries that wait for a disk that is slow, full or hangs; beyond it this node takes no more until half of them are written
+PERSIST_PENDING_BYTES_MAX: Final = 32 << 20
 DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
 DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot

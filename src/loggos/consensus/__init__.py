@@ -21,6 +21,7 @@ The engine (one object per log) is driven through this seam, and a second engine
     snapshot_wanted(slot) -> bool        would one at `slot` bring this node further?
     applied_state() -> Mark              (slot, membership, origin_applied) as of the applied slot: part of a snapshot
     peer_chosen(node) -> Slot            how far a peer is, as far as this node has heard
+    pressure(on)                         as much waits for the disk as may: take no entries, propose none; or no longer
     step_down(why)                       give up leadership (hung disk, shutdown)
     status() -> Status
 

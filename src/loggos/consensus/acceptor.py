@@ -89,10 +89,12 @@ class Acceptor(Core):
         for entry in entries:
             if entry.slot > window_end:
                 break
-            last = entry.slot
             if entry.slot > log.chosen and self.is_news(log.get(entry.slot), entry):
+                if not self.may_store():
+                    break
                 self.store(entry)
                 self.must_sync = True
+            last = entry.slot
         if last:
             self.save_promise()
             self.send_after(sender, Accepted(ballot, entries[0].slot, Slot(last), log.chosen))

@@ -110,6 +110,7 @@ class Core:
         self.unsaved: list[Entry] = []
         self.must_save = False  # the promise must be persisted with the next Ready
         self.must_sync = False
+        self.is_pressed = False  # as much waits for the disk as may
         self.own_promise = NO_BALLOT
         self.own_votes: list[tuple[Slot, Slot]] = []
         self.snapshots_wanted: list[NodeId] = []
@@ -170,6 +171,14 @@ class Core:
     def broadcast(self, to: Iterable[NodeId], message: Message) -> None:
         for node in to:
             self.messages.append(Outgoing(node, message))
+
+    def pressure(self, on: bool) -> None:
+        """The driver says: as much waits for the disk as memory may hold; or no longer."""
+        self.is_pressed = on
+
+    def may_store(self) -> bool:
+        """May this node take entries that it does not hold? What it does not take is sent again, or fetched, later."""
+        return not self.is_pressed
 
     def store(self, entry: Entry) -> None:
         """Into the log, and to the disk with the next Ready."""

@@ -129,13 +129,13 @@ class Leader(Election):
     def can_propose(self) -> bool:
         """Would `propose` take a batch now?"""
         lead = self.lead
-        if lead is None or not lead.settled:
+        if lead is None or not lead.settled or not self.may_store():
             return False
         return lead.next <= min(self.log.chosen + self.bounds.in_flight_slots, self.window_end())
 
     def can_propose_config(self, lead: Leadership) -> bool:
         """A change of the membership need not compete with the load for a place in flight."""
-        return lead.settled and lead.next <= self.window_end()
+        return lead.settled and self.may_store() and lead.next <= self.window_end()
 
     def propose(self, payload: bytes, kind: Kind = Kind.DATA) -> bool:
         """Append one batch. False: not the leader, not settled, or as many slots are in flight as may be."""

@@ -80,6 +80,8 @@ class Learner(Acceptor):
             if entry.slot == log.chosen + 1:
                 held = log.get(entry.slot)
                 if held is None or held.ballot < entry.ballot:
+                    if not self.may_store():
+                        break
                     self.store(entry)
                 else:  # whoever knows a slot as chosen holds it at the choosing ballot or above, so this is the same value
                     assert held.origin == entry.origin and held.kind is entry.kind, (held[:4], entry[:4])
@@ -131,7 +133,7 @@ class Learner(Acceptor):
 
     def fetch(self, source: NodeId) -> None:
         """Ask for what comes after the chosen prefix, unless an answer is still to be expected."""
-        if self.is_leading() or self.now < self.fetch_due_ms():
+        if self.is_leading() or self.now < self.fetch_due_ms() or not self.may_store():
             if self.fetch_from == NO_NODE:
                 self.fetch_from = source
             return

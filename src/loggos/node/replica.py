@@ -36,7 +36,7 @@ from loggos.node.digests import DIGEST_EVERY, Digests, Verdict
 from loggos.node.metrics import Metrics
 from loggos.node.outbox import Outbox
 from loggos.node.peers import Mesh
-from loggos.node.persister import Persister
+from loggos.node.persister import Persister, Waiting
 from loggos.node.registry import Registry
 from loggos.node.tail import LogTail
 from loggos.node.transfer import SnapshotKeeper
@@ -67,6 +67,7 @@ class Engine(Protocol):
     def step_down(self, why: str) -> None: ...
     def status(self) -> Status: ...
     def applied_state(self) -> Any: ...
+    def pressure(self, on: bool) -> None: ...
     def peer_chosen(self, node: NodeId) -> Slot: ...
     @property
     def membership(self) -> Any: ...
@@ -104,7 +105,7 @@ class Replica:
         self._loop = world.loop
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
-        self.persister = Persister(journal, self, world.clock)
+        self.persister = self.make_persister(journal)
         self.barriers = self.make_barriers()
         self.digests = Digests(node, engine.membership.voters)
         self.tail = LogTail(sizes.log_tail_bytes)
@@ -133,6 +134,9 @@ class Replica:
 
     def make_barriers(self) -> Barriers:
         return Barriers(BARRIER_TIMEOUT_MS / 1000, self.world.entropy.below(1 << 48))
+
+    def make_persister(self, journal: Journal) -> Persister:
+        return Persister(journal, self, self.world.clock)
 
     def make_keeper(self, journal: Journal, snapshots: SnapshotStore, journal_bytes: int) -> SnapshotKeeper:
         return SnapshotKeeper(self, journal, snapshots, journal_bytes)
@@ -356,7 +360,7 @@ class Replica:
         for node in ready.send_snapshot:
             self.keeper.send(node)
 
-    def ready_durable(self, ready: Ready) -> None:
+    def ready_durable(self, ready: Waiting) -> None:
         self.engine.persisted(ready.number)
         self._send(ready.messages_after)
 
@@ -372,6 +376,12 @@ class Replica:
     def disk_full(self, error: OutOfSpaceError) -> None:
         self.metrics.count("disk_full")
         self.log("disk full", why=str(error))
+
+    def disk_pressed(self, on: bool) -> None:
+        """As much waits for the disk as memory may hold: what others send is not taken; or it is again."""
+        self.engine.pressure(on)
+        self.metrics.count("disk_pressed" if on else "disk_relieved")
+        self.log("waits for the disk" if on else "takes entries again")
 
     def durable_done(self) -> None:
         """A batch's Readys are all released: let the engine go on, in the same turn if there is none running."""
