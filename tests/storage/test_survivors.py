@@ -187,19 +187,21 @@ def test_a_seal_that_names_a_segment_other_than_the_next_is_damage() -> None:
             asyncio.run(main(named))
 
 
+def frame(body: bytes, offset: int, number: int, kind: int) -> bytes:
+    """One frame of a snapshot at slot 7, by the description of the format."""
+    rest = (
+        crc32c(body).to_bytes(4, "big")
+        + len(body).to_bytes(4, "big")
+        + (7).to_bytes(8, "big")
+        + offset.to_bytes(8, "big")
+        + number.to_bytes(4, "big")
+        + bytes((kind, 0, 0, 0))
+    )
+    return b"LgS\xc1" + crc32c(rest).to_bytes(4, "big") + rest + body
+
+
 def test_the_bytes_of_a_snapshot_are_pinned() -> None:
     """A change of the format must be meant, and raise FORMAT_VERSION."""
-
-    def frame(body: bytes, offset: int, number: int, kind: int) -> bytes:
-        rest = (
-            crc32c(body).to_bytes(4, "big")
-            + len(body).to_bytes(4, "big")
-            + (7).to_bytes(8, "big")
-            + offset.to_bytes(8, "big")
-            + number.to_bytes(4, "big")
-            + bytes((kind, 0, 0, 0))
-        )
-        return b"LgS\xc1" + crc32c(rest).to_bytes(4, "big") + rest + body
 
     async def main() -> None:
         disk = MemoryDisk()
@@ -227,5 +229,18 @@ def test_a_snapshot_in_the_making_is_synced_now_and_then_and_not_at_every_chunk(
         assert syncs == [0, 1, 1, 2]
         await writer.commit(b"")
         assert snapshot_path(7) in disk.names
+
+    asyncio.run(main())
+
+
+def test_a_footer_too_short_to_be_one_is_damage_even_with_a_good_checksum() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        store = await SnapshotStore.open(disk)
+        await store.latest()
+        file = await disk.open(snapshot_path(7), create=True)
+        await file.write_sync(0, [frame(b"\0\1", 0, 0, 2)])
+        with pytest.raises(DamageError, match="footer"):
+            await (await SnapshotStore.open(disk)).latest()
 
     asyncio.run(main())

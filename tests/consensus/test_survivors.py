@@ -1,0 +1,261 @@
+"""What a mutation run found that no other test would have noticed: one test per gap, named after what would go wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from loggos.base.errors import PeerError
+from loggos.base.ids import Ballot, Incarnation, NodeId, Slot, make_ballot
+from loggos.consensus import codec
+from loggos.consensus.core import Bounds
+from loggos.consensus.log import Log
+from loggos.consensus.types import (
+    Accept,
+    Accepted,
+    Entry,
+    Fetch,
+    Heartbeat,
+    HeartbeatReply,
+    Kind,
+    Learn,
+    Member,
+    Membership,
+    Prepare,
+    PreVote,
+    PreVoteReply,
+    Promise,
+    Ready,
+    Rejoin,
+)
+from tests.consensus.test_scenarios import B2, LIFE, MEMBERS, data, drain, lead_by_hand, lone, noop, sent
+
+# --- bytes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bytes_of_messages_with_entries_are_pinned() -> None:
+    """Nodes of two versions talk to each other, and snapshots keep memberships: a change of these bytes must be meant."""
+    entry = Entry(Slot(3), Ballot(514), Ballot(257), Kind.DATA, b"xy")
+    accept = bytes.fromhex("05 0000000000000202 0000000000000002 00000001")
+    packed = bytes.fromhex("0000000000000003 0000000000000202 0000000000000101 01 00000002") + b"xy"
+    assert codec.encode_message(Accept(Ballot(514), (entry,), Slot(2))) == accept + packed
+    assert codec.encode_entry_header(entry) == packed[:-2]
+
+
+def test_the_bytes_of_memberships_are_pinned() -> None:
+    membership = Membership({NodeId(2): Member(Incarnation(9), Slot(5))}, {NodeId(7): Incarnation(8)})
+    packed = bytes.fromhex("01 01 01 02 0000000000000009 0000000000000005 07 0000000000000008")
+    assert codec.encode_membership(membership) == packed
+    assert codec.encode_rejoin(Rejoin(NodeId(2), Incarnation(9))) == bytes.fromhex("02 0000000000000009")
+    for version in (0, 2):
+        with pytest.raises(PeerError):
+            codec.decode_membership(bytes((version,)) + packed[1:])
+
+
+def test_a_boolean_on_the_wire_is_0_or_1() -> None:
+    reply = codec.encode_message(PreVoteReply(Ballot(257), True, Ballot(0), NodeId(0)))
+    heartbeat = codec.encode_message(Heartbeat(Ballot(257), Slot(0), 0, True))
+    for encoded, place in ((reply, 9), (heartbeat, 25)):
+        assert encoded[place] == 1
+        for value in (2, 255):
+            with pytest.raises(PeerError, match="neither yes nor no"):
+                codec.decode_message(encoded[:place] + bytes((value,)) + encoded[place + 1 :])
+
+
+def test_a_count_of_entries_that_cannot_be_there_is_refused_before_any_is_read() -> None:
+    encoded = codec.encode_message(Accept(Ballot(257), (), Slot(0)))
+    with pytest.raises(PeerError, match="cannot hold"):
+        codec.decode_message(encoded[:-1] + b"\1")
+
+
+# --- elections -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_prepare_that_was_lost_is_sent_again_under_the_same_ballot() -> None:
+    engine = lone()
+    engine.tick(10_000)
+    assert engine.campaign is not None
+    ballot = engine.campaign.ballot
+    engine.step(NodeId(2), LIFE, PreVoteReply(ballot, True, Ballot(0), NodeId(0)))
+    assert len(sent(drain(engine), Prepare, after=True)) == 2
+    engine.tick(10_000 + Bounds().retransmit_ms)
+    assert sent(drain(engine), Prepare, after=True) == [Prepare(ballot, Slot(1))] * 2
+
+
+def test_a_grant_of_an_earlier_pre_vote_counts_no_more() -> None:
+    engine = lone()
+    engine.tick(10_000)
+    assert engine.campaign is not None
+    earlier = engine.campaign.ballot
+    engine.step(NodeId(3), LIFE, PreVoteReply(earlier, False, make_ballot(7, NodeId(3)), NodeId(0)))  # it asks anew, above that
+    assert engine.campaign is not None and engine.campaign.ballot > earlier
+    engine.step(NodeId(2), LIFE, PreVoteReply(earlier, True, Ballot(0), NodeId(0)))
+    assert not engine.campaign.preparing
+    engine.step(NodeId(2), LIFE, PreVoteReply(engine.campaign.ballot, True, Ballot(0), NodeId(0)))
+    assert engine.campaign.preparing
+
+
+def test_a_candidate_that_must_catch_up_stands_again_only_when_its_patience_ends() -> None:
+    engine = lone()
+    engine.tick(10_000)
+    assert engine.campaign is not None
+    engine.start_prepare(engine.campaign)
+    ballot = engine.campaign.ballot
+    drain(engine)
+    engine.step(NodeId(2), LIFE, Promise(ballot, Slot(1), (), Slot(9), Slot(9), Slot(0)))
+    engine.tick(10_000 + Bounds().election_timeout_ms - 10)
+    assert not sent(drain(engine), PreVote)
+    engine.tick(10_000 + Bounds().election_timeout_ms + Bounds().election_jitter_ms)
+    assert sent(drain(engine), PreVote)
+
+
+def test_a_voter_that_has_promised_leaves_its_candidate_time() -> None:
+    engine = lone(node=1)
+    engine.tick(10_000)
+    engine.step(NodeId(2), LIFE, Prepare(make_ballot(50, NodeId(2)), Slot(1)))
+    drain(engine)
+    assert engine.campaign is None
+    ask = PreVote(make_ballot(60, NodeId(3)), Slot(0))
+
+    def is_granted(after_ms: int) -> bool:
+        engine.tick(10_000 + after_ms)
+        engine.step(NodeId(3), LIFE, ask)
+        readys = drain(engine)
+        assert not sent(readys, PreVote), "nor does it stand itself"
+        (reply,) = sent(readys, PreVoteReply)
+        assert isinstance(reply, PreVoteReply)
+        return reply.granted
+
+    grace_ms = Bounds().candidate_grace_ms
+    assert [is_granted(after_ms) for after_ms in (0, grace_ms - 1, grace_ms)] == [False, False, True]
+
+
+# --- supplying -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_proposed_at_once_leaves_in_messages_of_bounded_size() -> None:
+    engine = lone(bounds=Bounds(entries_bytes=100))
+    ballot = lead_by_hand(engine, [2])
+    drain(engine)
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    drain(engine)
+    for size in (50, 50, 1, 300, 100):
+        if not engine.can_propose():
+            drain(engine)
+            for node in (2, 3):
+                engine.step(NodeId(node), LIFE, Accepted(ballot, Slot(2), Slot(engine.log.last), Slot(1)))
+            assert engine.can_propose()
+        assert engine.propose(b"x" * size)
+    runs = engine.runs([entry for slot in range(2, 7) if (entry := engine.log.get(slot)) is not None])
+    assert [[len(entry.payload) for entry in run] for run in runs] == [[50, 50], [1], [300], [100]]
+
+
+def test_a_silent_follower_does_not_keep_the_next_from_being_supplied() -> None:
+    engine = lone()
+    ballot = lead_by_hand(engine, [2, 3])
+    drain(engine)
+    for now in range(engine.now + 50, engine.now + 800, 50):  # node 2 is silent, node 3 answers, and its Accept was lost
+        engine.tick(now)
+        engine.step(NodeId(3), LIFE, HeartbeatReply(ballot, Slot(0), Slot(0), 0))
+        outgoing = [out for ready in drain(engine) for out in ready.messages if isinstance(out.message, Accept)]
+    engine.tick(engine.now + Bounds().retransmit_ms)
+    outgoing = [out for ready in drain(engine) for out in ready.messages if isinstance(out.message, Accept)]
+    assert [out.to for out in outgoing] == [3] and outgoing[0].message.entries == (noop(1, ballot),)
+
+
+# --- learning ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_clock_alone_asks_again_for_what_a_last_heartbeat_made_known() -> None:
+    engine = lone(node=3)
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+    assert sent(drain(engine), Fetch) == [Fetch(Slot(1))]
+    asked = []
+    for now in range(10, 400, 10):
+        engine.tick(now)
+        if now == 110:
+            engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+        asked += [now for _ in sent(drain(engine), Fetch)]
+    assert asked == [100, 300]
+
+
+def test_a_snapshot_of_what_is_delivered_already_changes_nothing() -> None:
+    engine = lone(node=3)
+    engine.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2), data(2, B2)), Slot(2)))
+    assert [entry.slot for entry in (engine.ready() or Ready(0)).committed] == [1, 2]
+    engine.snapshot_installed(Slot(2), MEMBERS, B2)
+    assert engine.status().applied == 0, "the state machine has not said so"
+
+
+def test_a_snapshot_with_a_new_life_of_a_voter_voids_what_its_old_one_promised() -> None:
+    engine = lone()
+    engine.tick(10_000)
+    assert engine.campaign is not None
+    engine.start_prepare(engine.campaign)
+    drain(engine, persist=False)
+    engine.step(NodeId(3), LIFE, Promise(engine.campaign.ballot, Slot(1), (), Slot(0), Slot(0), Slot(0)))
+    assert NodeId(3) in engine.campaign.promises
+    voters = {**MEMBERS.voters, NodeId(3): Member(Incarnation(7), Slot(5))}
+    engine.snapshot_installed(Slot(4), Membership(voters, {}), B2)
+    assert engine.campaign is not None and NodeId(3) not in engine.campaign.promises
+
+
+# --- the log in memory ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_held_at_a_ballot_is_never_below_the_chosen_prefix() -> None:
+    log = Log(Slot(0))
+    for slot in range(1, 7):
+        log.put(noop(slot, 257 if slot <= 3 else 513))
+    assert log.held_at(Ballot(257)) == 3
+    for _ in range(5):
+        log.choose_next()
+    assert log.held_at(Ballot(257)) == 5 and log.held_at(Ballot(513)) == 6
+
+
+def test_entries_of_exactly_the_bound_are_read_together() -> None:
+    log = Log(Slot(0))
+    for slot in (1, 2, 3):
+        log.put(data(slot, 257, b"x" * 50))
+    assert [len(log.since(1, 3, bytes_max)) for bytes_max in (1, 99, 100, 101, 150)] == [1, 1, 2, 2, 3]
+
+
+# --- patience ------------------------------------------------------------------------------------------------------------
+
+
+def test_patience_fades_by_a_quarter_with_every_quick_answer() -> None:
+    engine = lone(node=3)
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+    drain(engine)
+    engine.tick(400)
+    patience = []
+    for slot in range(1, 4):
+        engine.step(NodeId(2), LIFE, Learn((noop(slot, B2),), Slot(9)))
+        patience.append(engine.fetch_patience_ms())
+    assert patience == [1_200, 900, 675]
+
+
+def test_a_barrier_that_waits_too_long_is_refused_once() -> None:
+    """The leader is heard by a quorum and never settled, so no round can start."""
+    engine = lone()
+    ballot = lead_by_hand(engine, [2])
+    drain(engine)
+    began = engine.now
+    engine.read_barrier(1)
+    refused = []
+    for now in range(began + 100, began + 2 * Bounds().barrier_timeout_ms, 100):
+        engine.tick(now)
+        engine.step(NodeId(2), LIFE, HeartbeatReply(ballot, Slot(0), Slot(0), 0))
+        refused += [(now - began, read) for ready in drain(engine) for read in ready.reads]
+    assert refused == [(Bounds().barrier_timeout_ms, (1, -1))] and engine.lead is not None
+
+
+def test_a_followers_barrier_is_refused_at_its_deadline() -> None:
+    engine = lone(node=3)
+    refused = []
+    for now in range(0, 2 * Bounds().barrier_timeout_ms, 100):
+        engine.tick(now)
+        engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(0), 0))
+        if now == 0:
+            engine.read_barrier(1)
+        refused += [(now, read) for ready in drain(engine) for read in ready.reads]
+    assert refused == [(Bounds().barrier_timeout_ms, (1, -1))]
