@@ -19,7 +19,112 @@ class Argued(NamedTuple):
     reason: str
 
 
-ARGUED: tuple[Argued, ...] = ()
+ARGUED: tuple[Argued, ...] = (
+    Argued(
+        "storage/journal.py",
+        "Journal._make_floor_durable",
+        "self._refuse_if_failed()",
+        "pass",
+        "`_own_batch` refuses just the same, two calls further down: the line is redundant.",
+    ),
+    Argued(
+        "storage/recovery.py",
+        "Recovery._segment_numbers",
+        "numbers = sorted([int(name[:16], 16) for name in names])",
+        "numbers = list([int(name[:16], 16) for name in names])",
+        "The Disk port lists names sorted, and names of one length sort as their numbers do: the sort is "
+        "redundant.",
+    ),
+    Argued(
+        "storage/snapshots.py",
+        "SnapshotWriter._sync",
+        "self._unsynced = 0",
+        "self._unsynced = 1",
+        "One byte in the 8 MiB after which a snapshot in the making is synced.",
+    ),
+    Argued(
+        "storage/snapshots.py",
+        "_frames",
+        'body, head = (data[: header.length], data[header.length :]) if ahead else (data, b"")',
+        "body, head = (data[: header.length], data[header.length :]) if ahead else (data, b'?')",
+        "After the footer nobody looks at `head`: the other branch of the line is redundant.",
+    ),
+    Argued(
+        "consensus/acceptor.py",
+        "Acceptor.accept_run",
+        "self.save_promise()",
+        "pass",
+        "What is stored takes the promise along to the disk. Where nothing is stored, each slot is a repeat at "
+        "this ballot (its write took the promise along) or chosen already (whatever is accepted there later is the "
+        "same value). Kept for clarity.",
+    ),
+    Argued(
+        "consensus/codec.py",
+        "encode_message",
+        'return parts[0] if len(parts) == 1 else b"".join(parts)',
+        'return parts[0] if len(parts) == 2 else b"".join(parts)',
+        "There are never two parts (a head, and two for each entry), and joining one gives that one: the first "
+        "branch only saves a copy.",
+    ),
+    Argued(
+        "consensus/core.py",
+        "Core.__init__",
+        "for entry in sorted(restored.entries):",
+        "for entry in list(restored.entries):",
+        "Slots are put into a dictionary, each once, and nothing depends on its order: the sort is redundant.",
+    ),
+    Argued(
+        "consensus/election.py",
+        "Election.start_pre_vote",
+        "self.abandon()",
+        "pass",
+        "Nobody who leads gets here, the campaign is replaced on the next lines, and a promise of the old one that "
+        "becomes durable later is told apart by its ballot.",
+    ),
+    Argued(
+        "consensus/election.py",
+        "Election.start_prepare",
+        "self.start_pre_vote()",
+        "pass",
+        "Not reached: whatever raises the promise ends the campaign first.",
+    ),
+    Argued(
+        "consensus/election.py",
+        "Election.give_up",
+        "self.role = Role.FOLLOWER",
+        "pass",
+        "`abandon` on the line above has done it: the line is redundant.",
+    ),
+    Argued(
+        "consensus/engine.py",
+        "Paxos.note_persist",
+        "self.own_votes = []",
+        "pass",
+        "The votes are counted again with every later write of the term: bits that are set already. The end of the "
+        "term clears them.",
+    ),
+    Argued(
+        "consensus/learner.py",
+        "",
+        "_BACKOFF_STEPS_MAX = 16 # beyond any bound on a backoff, and far from a shift that grows",
+        "_BACKOFF_STEPS_MAX = 15 # beyond any bound on a backoff, and far from a shift that grows",
+        "The bound on the backoff cuts it off long before.",
+    ),
+    Argued(
+        "consensus/reads.py",
+        "Reads.reads_failed",
+        "self.round_number = 0",
+        "self.round_number = 1",
+        "A term's rounds only have to count upwards; where they begin does not matter.",
+    ),
+    Argued(
+        "consensus/types.py",
+        "Role",
+        "LEADER = 3 # phase 1 is complete; may still be closing open slots",
+        "LEADER = 4 # phase 1 is complete; may still be closing open slots",
+        "The number of a role is written nowhere; its name is.",
+    ),
+)
 
 
 def reason_for(file: str, function: str, before: str, after: str) -> str:

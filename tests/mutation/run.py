@@ -43,6 +43,7 @@ from tests.mutation.report import (  # noqa: E402
 
 CACHE = Path(__file__).with_name(".cache")
 RESULTS = Path(__file__).with_name("RESULTS.md")
+NOTES = "## Notes\n"  # what people wrote under this heading is kept when the page is written anew
 COPIED = ("pyproject.toml", "src", "tests/__init__.py", "tests/conftest.py", "tests/skip_ledger.py", "tests/skips.txt",
           "tests/golden", "tests/consensus", "tests/storage")  # fmt: skip
 BASELINE_CPU_S = 300.0  # without a mutation: generous, this is only a net
@@ -260,7 +261,8 @@ def run(options: argparse.Namespace, place: Path) -> int:
     command = f"python -m tests.mutation.run --sample {options.sample} --seed {seed}{only}"
     page = markdown(results, command, "none: the working tree" if options.working_tree or not commit else commit)
     if options.write:
-        RESULTS.write_text(page, encoding="utf-8")
+        notes = RESULTS.read_text(encoding="utf-8").partition(NOTES)[1:] if RESULTS.exists() else ()
+        RESULTS.write_text(page + "".join(notes), encoding="utf-8")
     print(page)
     print(f"{time.monotonic() - began:.0f} s; {sum(result.cpu_s for result in results):.0f} s of CPU", file=sys.stderr)
     share, real = killed_percent(results), killed_percent_of_real(results)

@@ -125,6 +125,7 @@ def test_an_argued_survivor_counts_in_the_first_figure_only() -> None:
     assert "**open**" in page and known.reason in page and "50.0 %" in page and "66.7 %" in page
 
 
+@pytest.mark.full
 def test_arguments_speak_of_code_that_exists() -> None:
     """An entry whose line is gone argues for nothing: delete it."""
     files = plan.sources(ROOT)
