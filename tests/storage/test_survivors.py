@@ -244,3 +244,108 @@ def test_a_footer_too_short_to_be_one_is_damage_even_with_a_good_checksum() -> N
             await (await SnapshotStore.open(disk)).latest()
 
     asyncio.run(main())
+
+
+def test_the_next_segment_is_prepared_as_soon_as_one_is_taken() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await begun(disk)
+        preparing = asyncio.ensure_future(journal.keep_prepared())
+        for rolled in range(1, 4):
+            while journal.segments == rolled:
+                await journal.persist(None, [entry(1, 1500)], sync=True)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not journal.wants_next, rolled
+        preparing.cancel()
+
+    asyncio.run(main())
+
+
+def test_the_journal_knows_how_much_was_written_and_found() -> None:
+    """A snapshot is made after so many bytes."""
+
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await begun(disk)
+        before = journal.bytes_written
+        await journal.persist(None, [entry(1), entry(2)], sync=True)
+        assert journal.bytes_written - before == 2 * (records.ENTRY_BYTES + 100)
+        again = await begun(disk)
+        assert again.bytes_written == journal.bytes_written + records.HARD_BYTES, "and the opening mark"
+
+    asyncio.run(main())
+
+
+def test_a_file_that_could_not_grow_is_closed() -> None:
+    async def main() -> None:
+        disk = CountingDisk()
+        journal = await begun(disk)
+        disk.free = SEGMENT_BYTES
+        with pytest.raises(OutOfSpaceError):
+            await journal.persist(None, [entry(1, 5 * SEGMENT_BYTES)], sync=True)
+        assert disk.open_files == 1, "the current segment"
+
+    asyncio.run(main())
+
+
+class SlowToClose(MemoryDisk):
+    """Its files hang while they are closed, as long as the event is not set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_close = asyncio.Event()
+        self.may_close.set()
+
+    async def open(self, path: str, *, create: bool = False) -> MemoryFile:
+        found = await super().open(path, create=create)
+        return SlowFile(self, found.path, found.inode)
+
+
+class SlowFile(MemoryFile):
+    async def close(self) -> None:
+        assert isinstance(self.disk, SlowToClose)
+        await self.disk.may_close.wait()
+
+
+def test_nothing_is_written_after_a_seal_whose_persist_was_given_up() -> None:
+    async def main() -> None:
+        disk = SlowToClose()
+        journal = await begun(disk)
+        await journal.persist(None, [entry(1)], sync=True)
+        await journal.prepare_next()
+        disk.may_close.clear()
+        rolling = asyncio.ensure_future(journal.persist(None, [entry(2, SEGMENT_BYTES)], sync=True))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        rolling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rolling
+        disk.may_close.set()
+        await journal.persist(None, [entry(3)], sync=True)
+        disk.power_cut(None)
+        found = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+        assert found.entries == {Slot(1): entry(1), Slot(3): entry(3)}
+
+    asyncio.run(main())
+
+
+def test_two_removals_at_once_remove_each_segment_once() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await with_many_segments(disk)
+        before = journal.segments
+
+        async def gate() -> None:
+            await asyncio.sleep(0)
+
+        disk.gate = gate
+        disk.operations.clear()
+        await asyncio.gather(journal.remove_before(Slot(15)), journal.remove_before(Slot(15)))
+        removed = [path for what, path in disk.operations if what == "remove"]
+        assert removed == sorted(set(removed)) and len(removed) == before - journal.segments > 1
+        disk.power_cut(None)
+        found = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+        assert set(range(16, 21)) <= set(found.entries)
+
+    asyncio.run(main())
