@@ -259,3 +259,31 @@ def test_a_followers_barrier_is_refused_at_its_deadline() -> None:
             engine.read_barrier(1)
         refused += [(now, read) for ready in drain(engine) for read in ready.reads]
     assert refused == [(Bounds().barrier_timeout_ms, (1, -1))]
+
+
+# --- a node pressed for room ---------------------------------------------------------------------------------------------
+
+
+def test_a_node_without_room_vouches_only_for_what_comes_before_the_first_entry_it_refused() -> None:
+    engine = lone(node=3)
+    engine.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2),), Slot(0)))
+    engine.step(NodeId(2), LIFE, Accept(B2, (data(3, B2),), Slot(0)))
+    drain(engine)
+    engine.pressure(True)
+    engine.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2), data(2, B2), data(3, B2)), Slot(0)))
+    assert sent(drain(engine), Accepted, after=True) == [Accepted(B2, Slot(1), Slot(1), Slot(0))]
+    engine.pressure(False)
+    engine.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2), data(2, B2), data(3, B2)), Slot(0)))
+    assert sent(drain(engine), Accepted, after=True) == [Accepted(B2, Slot(1), Slot(3), Slot(0))]
+
+
+def test_how_far_a_peer_is_follows_from_its_answers_or_from_what_it_asked_for() -> None:
+    engine = lone()
+    assert engine.peer_chosen(NodeId(2)) == 0
+    engine.step(NodeId(2), LIFE, Fetch(Slot(5)))
+    assert engine.peer_chosen(NodeId(2)) == 4
+    ballot = lead_by_hand(engine, [2])
+    drain(engine)
+    assert engine.peer_chosen(NodeId(2)) == 4, "it has not answered the leader yet"
+    engine.step(NodeId(2), LIFE, HeartbeatReply(ballot, Slot(7), Slot(7), 0))
+    assert engine.peer_chosen(NodeId(2)) == 7 and engine.peer_chosen(NodeId(3)) == 0
