@@ -8,7 +8,7 @@ from loggos.base.ids import Incarnation, NodeId, Slot
 from loggos.base.limits import SNAPSHOT_TRANSFER_STALL_MS, SNAPSHOT_YIELD_MS
 from loggos.node.tail import ENTRY_OVERHEAD_BYTES, LogTail
 from loggos.node.transfer import SnapshotMeta
-from loggos.node.wire import CHUNK, SLOT, Type, frame
+from loggos.node.wire import CHUNK, SLOT, SNAPSHOT_REFUSED, Type, frame
 from tests.node.kit import Cell, CellNode, Ledger, SimSite, in_simulation, until
 
 VALUE = b"." * 500
@@ -160,6 +160,23 @@ def test_a_transfer_without_chunks_is_given_up_and_gives_way_to_the_leaders() ->
         await fed(cell, receiver, other.number, Type.SNAPSHOT_BEGIN, begin(903))
         assert keeper._receiving is not None and keeper._receiving.sender == other.number
         assert not receiver.fatal
+
+    in_simulation(scenario)
+
+
+def test_a_snapshot_of_what_is_known_already_and_a_second_sender_are_refused_at_once() -> None:
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        receiver, other = [node for node in cell.nodes.values() if node is not leader]
+        told: list[tuple[int, ...]] = []
+        other.replica._handlers[Type.SNAPSHOT_ACK] = lambda node, life, body: told.append(CHUNK.unpack(body))
+        await fed(cell, receiver, other.number, Type.SNAPSHOT_BEGIN, begin(1))
+        assert receiver.replica.keeper._receiving is None
+        await fed(cell, receiver, leader.number, Type.SNAPSHOT_BEGIN, begin(900))
+        await fed(cell, receiver, other.number, Type.SNAPSHOT_BEGIN, begin(901))
+        await until(lambda: len(told) == 2)
+        assert told == [(1, SNAPSHOT_REFUSED), (901, SNAPSHOT_REFUSED)]
 
     in_simulation(scenario)
 

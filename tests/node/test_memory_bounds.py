@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from loggos.base.errors import OutOfSpaceError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot, make_ballot
+from loggos.base.limits import DISK_RESERVE_BYTES
 from loggos.consensus.engine import Paxos
 from loggos.consensus.types import (
     Accept,
@@ -256,3 +257,78 @@ def test_a_follower_with_a_full_disk_holds_a_bounded_part_of_what_others_write_a
         await until(lambda: full.logged("takes entries again"))
 
     in_simulation(scenario)
+
+
+# --- the reserve -----------------------------------------------------------------------------------------------------------
+
+
+def leave(cell: Cell, number: int, free_bytes: int) -> None:
+    """So much room on one node's disk."""
+    assert isinstance(cell.site, SimSite)
+    platter = cell.site.hosts[number].platter
+    platter.faults.quota_bytes -= platter.free_bytes() - free_bytes
+
+
+def calm(cell: Cell) -> None:
+    assert isinstance(cell.site, SimSite)
+    for host in cell.site.hosts.values():
+        host.platter.faults.calm()
+
+
+def test_a_leader_below_the_reserve_makes_way_for_one_with_room() -> None:
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        leave(cell, leader.number, DISK_RESERVE_BYTES - 1)
+        await until(lambda: cell.leader is not None and cell.leader is not leader)
+        assert leader.logged("disk nearly full: no writes here") and leader.replica.metrics.counters["disk_low"] == 1
+        for node in cell.nodes.values():
+            await cell.propose(node.number, b"%d=1" % node.number)
+        await until(lambda: len(leader.ledger.totals) == 3)
+        calm(cell)
+        await until(lambda: leader.logged("disk has room again"))
+
+    in_simulation(scenario)
+
+
+def test_without_room_anywhere_nothing_is_written_until_there_is_and_snapshots_are_made() -> None:
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        for _ in range(20):
+            await cell.propose(leader.number, b"a=1" + b"." * 500)
+            await asyncio.sleep(0.02)
+        assert not leader.logged("snapshot")
+        for number in cell.nodes:
+            leave(cell, number, DISK_RESERVE_BYTES - 1)
+        await until(lambda: all(node.replica.space.is_low for node in cell.nodes.values()))
+        await until(lambda: all(node.logged("snapshot") for node in cell.nodes.values()))
+        await asyncio.sleep(5)
+        await cell.until_led()
+        before = [node.replica.index for node in cell.nodes.values()]
+        for node in cell.nodes.values():
+            await cell.propose(node.number, b"late=1")
+        await asyncio.sleep(2)
+        assert [node.replica.index for node in cell.nodes.values()] == before, "no writes below the reserve"
+        calm(cell)
+        await until(lambda: all(not node.replica.space.is_low for node in cell.nodes.values()))
+        await cell.propose((await cell.until_led()).number, b"again=1")
+        await until(lambda: all(node.ledger.totals.get("again") == 1 for node in cell.nodes.values()))
+
+    in_simulation(scenario)
+
+
+def test_the_only_voter_keeps_its_lead_below_the_reserve() -> None:
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        leave(cell, 1, DISK_RESERVE_BYTES - 1)
+        await until(lambda: leader.replica.space.is_low)
+        ballot = leader.replica.status.ballot
+        await cell.propose(1, b"a=1")
+        await asyncio.sleep(25)
+        assert leader.replica.status.ballot == ballot and not leader.ledger.totals
+        calm(cell)
+        await until(lambda: leader.ledger.totals == {"a": 1})
+
+    in_simulation(scenario, voters=1)

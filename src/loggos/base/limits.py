@@ -39,6 +39,7 @@ SEGMENT_BYTES: Final = 16 << 20  # one journal file, preallocated with zeros
 FIRST_SEGMENT_BYTES: Final = 1 << 20  # the very first one: a new node serves before 16 MB of zeros are on its disk
 # a snapshot is made after the journal grew by this much (or by the last snapshot's size)
 SNAPSHOT_JOURNAL_BYTES: Final = 64 << 20
+SNAPSHOT_LOW_DIVISOR: Final = 8  # on a disk that is nearly full snapshots are made after this part of SNAPSHOT_JOURNAL_BYTES
 SNAPSHOT_SLICE_BYTES: Final = 256 << 10  # one slice: about 2 ms of encoding
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_CHUNKS_AHEAD: Final = 16  # chunks sent and not yet stored by the receiver: about 4 MB
@@ -59,7 +60,9 @@ PERSIST_BATCH_BYTES_MAX: Final = 8 << 20
 PERSIST_PENDING_BYTES_MAX: Final = 32 << 20
 DISK_FULL_RETRY_MS: Final = 500  # how often a write that found the disk full is tried again
 DISK_HANG_STOP_MS: Final = 30_000  # and after this long the node stops
-DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which writes are refused while there is still room to snapshot
+DISK_RESERVE_BYTES: Final = 64 << 20  # free space below which a leader takes no writes: what is left is for snapshots
+DISK_SPACE_CHECK_MS: Final = 1_000  # how often free space is looked at, beside the hot path
+DISK_LOW_RESIGN_MS: Final = 10_000  # a leader without room gives up leadership this often, for another node may have some
 JOURNAL_HOLD_BYTES_MAX: Final = 4 << 10  # a batch up to this waits for the end of the turn; larger ones come with long turns
 DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not confirmed by then are abandoned
 

@@ -22,6 +22,7 @@ from loggos.base.limits import (
     BATCH_BYTES_MAX,
     DISK_ANSWER_TIMEOUT_MS,
     DISK_HANG_STOP_MS,
+    DISK_RESERVE_BYTES,
     LOG_TAIL_BYTES,
     SEGMENT_BYTES,
     SNAPSHOT_JOURNAL_BYTES,
@@ -38,6 +39,7 @@ from loggos.node.outbox import Outbox
 from loggos.node.peers import Mesh
 from loggos.node.persister import Persister, Waiting
 from loggos.node.registry import Registry
+from loggos.node.space import SpaceWatch
 from loggos.node.tail import LogTail
 from loggos.node.transfer import SnapshotKeeper
 from loggos.node.wire import DIGEST, EPOCH, Hello, Standing, Type, frame
@@ -63,6 +65,7 @@ class Engine(Protocol):
     def compact(self, slot: Slot) -> None: ...
     def snapshot_installed(self, slot: Slot, membership: Any, origin_applied: Any, sender: NodeId = ...) -> None: ...
     def snapshot_arriving(self) -> None: ...
+    def snapshot_wanted(self, slot: Slot) -> bool: ...
     def snapshot_sent(self, node: NodeId, slot: Slot, ok: bool) -> None: ...
     def step_down(self, why: str) -> None: ...
     def status(self) -> Status: ...
@@ -80,6 +83,7 @@ class Sizes:
     segment_bytes: int = SEGMENT_BYTES
     snapshot_journal_bytes: int = SNAPSHOT_JOURNAL_BYTES
     log_tail_bytes: int = LOG_TAIL_BYTES
+    disk_reserve_bytes: int = DISK_RESERVE_BYTES
 
 
 class Replica:
@@ -106,6 +110,7 @@ class Replica:
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
         self.persister = self.make_persister(journal)
+        self.space = SpaceWatch(world.disk, self, world.clock, sizes.disk_reserve_bytes)
         self.barriers = self.make_barriers()
         self.digests = Digests(node, engine.membership.voters)
         self.tail = LogTail(sizes.log_tail_bytes)
@@ -149,6 +154,7 @@ class Replica:
         if campaign:
             self.allow_campaign()
         self.world.spawner.spawn(self.persister.run(), "persister")
+        self.world.spawner.spawn(self.space.run(), "disk-space")
         self.schedule()
         self._loop.call_later(TICK_MS / 1000, self._tick)
 
@@ -332,7 +338,7 @@ class Replica:
         if not self.outbox.queue or self.writes_stopped:
             return
         if leader == self.node:
-            while self.outbox.queue and self.engine.can_propose():
+            while self.outbox.queue and not self.space.is_low and self.engine.can_propose():
                 taken = self.engine.propose(encode_batch(self._stamp(), self.outbox.take(BATCH_BYTES_MAX)))
                 assert taken, "the engine refused what it said it would take"
         elif self.mesh.takes(leader):
@@ -382,6 +388,19 @@ class Replica:
         self.engine.pressure(on)
         self.metrics.count("disk_pressed" if on else "disk_relieved")
         self.log("waits for the disk" if on else "takes entries again")
+
+    def space_changed(self, is_low: bool, free_bytes: int) -> None:
+        """While there is too little room this node takes no writes as a leader; then it goes on with what waits."""
+        self.metrics.count("disk_low" if is_low else "disk_room_again")
+        self.log("disk nearly full: no writes here" if is_low else "disk has room again", free_bytes=free_bytes)
+        self.schedule()
+
+    def make_room(self) -> None:
+        self.keeper.make_room()
+
+    def yield_lead(self) -> None:
+        if self._status.role is Role.LEADER and len(self.engine.membership.voters) > 1:
+            self.resign("the disk is nearly full")
 
     def durable_done(self) -> None:
         """A batch's Readys are all released: let the engine go on, in the same turn if there is none running."""

@@ -24,6 +24,7 @@ from loggos.base.limits import (
     LOG_PIN_IDLE_MS,
     PEER_FRAME_BYTES_MAX,
     SNAPSHOT_CHUNKS_AHEAD,
+    SNAPSHOT_LOW_DIVISOR,
     SNAPSHOT_TRANSFER_STALL_MS,
     SNAPSHOT_TRIES_MAX,
     SNAPSHOT_YIELD_MS,
@@ -110,6 +111,12 @@ class SnapshotKeeper:
             self._replica.log("snapshot not received", peer=self._receiving.sender, slot=self._receiving.slot)
             self._replica.metrics.count("snapshots_stalled")
             self._refuse(self._receiving)
+
+    def make_room(self) -> None:
+        """The disk is nearly full: a snapshot lets the journal shrink, if it has grown by enough since the last."""
+        grown = self._journal.bytes_written - self._mark
+        if grown > self._every_bytes // SNAPSHOT_LOW_DIVISOR and self._making is None and not self._stopped:
+            self._spawn_make()
 
     def _now(self) -> float:
         return self._replica.world.clock.monotonic()
@@ -277,6 +284,9 @@ class SnapshotKeeper:
         (slot,) = SLOT.unpack_from(body)
         if decode_meta(body[SLOT.size :]).slot != slot:
             raise PeerError(f"a snapshot at slot {slot} whose meta is of another slot")
+        if not self._replica.engine.snapshot_wanted(Slot(slot)):
+            self._acknowledge(node, Slot(slot), SNAPSHOT_REFUSED)
+            return
         if self._receiving is not None:
             if not self._gives_way(self._receiving, node):
                 self._acknowledge(node, Slot(slot), SNAPSHOT_REFUSED)
