@@ -7,13 +7,14 @@ import pytest
 from loggos.base.errors import PeerError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot, make_ballot
 from loggos.consensus import codec
-from loggos.consensus.core import Bounds
+from loggos.consensus.core import Bounds, Mark
 from loggos.consensus.log import Log
 from loggos.consensus.types import (
     Accept,
     Accepted,
     Entry,
     Fetch,
+    HardState,
     Heartbeat,
     HeartbeatReply,
     Kind,
@@ -26,8 +27,11 @@ from loggos.consensus.types import (
     Promise,
     Ready,
     Rejoin,
+    Restored,
+    Role,
+    SnapshotOffer,
 )
-from tests.consensus.test_scenarios import B2, LIFE, MEMBERS, data, drain, lead_by_hand, lone, noop, sent
+from tests.consensus.test_scenarios import B2, B3, LIFE, MEMBERS, data, drain, lead_by_hand, lone, noop, sent
 
 # --- bytes ---------------------------------------------------------------------------------------------------------------
 
@@ -287,3 +291,54 @@ def test_how_far_a_peer_is_follows_from_its_answers_or_from_what_it_asked_for() 
     assert engine.peer_chosen(NodeId(2)) == 4, "it has not answered the leader yet"
     engine.step(NodeId(2), LIFE, HeartbeatReply(ballot, Slot(7), Slot(7), 0))
     assert engine.peer_chosen(NodeId(2)) == 7 and engine.peer_chosen(NodeId(3)) == 0
+
+
+def test_votes_are_repeated_once_a_heartbeat_interval() -> None:
+    follower = lone(node=3)
+    follower.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2),), Slot(0)))
+    drain(follower)
+    repeated = []
+    for now in range(10, 200, 10):
+        follower.tick(now)
+        follower.step(NodeId(2), LIFE, Heartbeat(B2, Slot(0), 0))
+        repeated += [now for _ in sent(drain(follower), Accepted, after=True)]
+    assert repeated == [50, 100, 150]
+
+
+def test_an_offered_snapshot_is_waited_for_and_one_that_brings_nothing_is_not() -> None:
+    for slot, asked_at in ((9, Bounds().snapshot_wait_ms), (0, 100)):
+        engine = lone(node=3)
+        engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+        drain(engine)
+        engine.step(NodeId(2), LIFE, SnapshotOffer(B2, Slot(slot)))
+        asked = []
+        for now in range(10, Bounds().snapshot_wait_ms + 10, 10):
+            engine.tick(now)
+            engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+            asked += [now for _ in sent(drain(engine), Fetch)]
+        assert asked[0] == asked_at
+
+
+def test_a_lost_voter_votes_again_when_a_snapshot_tells_of_its_new_life() -> None:
+    life = Incarnation(7)
+    engine = lone(node=3, restored=Restored(HardState(Ballot(0), Slot(0)), Slot(0), MEMBERS, (), life))
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+    assert engine.status().role is Role.LEARNER
+    engine.snapshot_installed(Slot(8), MEMBERS, B2)
+    assert engine.status().role is Role.LEARNER
+    voters = {**MEMBERS.voters, NodeId(3): Member(life, Slot(5))}
+    engine.snapshot_installed(Slot(9), Membership(voters, {}), B2)
+    assert engine.status().role is Role.FOLLOWER and engine.may_vote()
+
+
+def test_what_was_delivered_before_a_snapshot_does_not_come_back_into_the_next() -> None:
+    engine = lone(node=3)
+    engine.step(NodeId(2), LIFE, Accept(B2, (noop(1, B2),), Slot(1)))
+    assert engine.ready() is not None  # delivered, and applied only by way of the snapshot
+    voters = {**MEMBERS.voters, NodeId(1): Member(Incarnation(7), Slot(5))}
+    membership = Membership(voters, {})
+    engine.snapshot_installed(Slot(5), membership, B3)
+    assert engine.applied_state() == Mark(Slot(5), membership, B3)
+    engine.step(NodeId(2), LIFE, Learn((data(6, B3),), Slot(6)))
+    drain(engine)
+    assert engine.applied_state() == Mark(Slot(6), membership, B3)

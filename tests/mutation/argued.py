@@ -124,6 +124,42 @@ ARGUED: tuple[Argued, ...] = (
         "LEADER = 4 # phase 1 is complete; may still be closing open slots",
         "The number of a role is written nowhere; its name is.",
     ),
+    Argued(
+        "consensus/acceptor.py",
+        "Acceptor.accept_run",
+        "break",
+        "continue",
+        "The first of the two: slots of one run ascend, so all after one beyond the window are beyond it too. (The second, where "
+        "there is no room, is watched by a test.)",
+    ),
+    Argued(
+        "consensus/core.py",
+        "Core.__init__",
+        "self.must_save = False # the promise must be persisted with the next Ready",
+        "self.must_save = True # the promise must be persisted with the next Ready",
+        "The hard state would be that which was restored, and what is on the disk already is not handed out again.",
+    ),
+    Argued(
+        "consensus/core.py",
+        "Core._index_members",
+        "voters = sorted(self.membership.voters)",
+        "voters = list(self.membership.voters)",
+        "Which bit stands for a voter is known to this node only; the order of messages to peers means nothing.",
+    ),
+    Argued(
+        "consensus/core.py",
+        "Core.see_ballot",
+        "if ballot > self.ballot_seen:",
+        "if ballot >= self.ballot_seen:",
+        "Sets what is set already.",
+    ),
+    Argued(
+        "consensus/learner.py",
+        "Learner.tick_fetch",
+        "if self.fetch_from != NO_NODE and not self.is_leading():",
+        "if (self.fetch_from != NO_NODE):",
+        "`fetch` sends nothing while leading; whoever is still ahead afterwards says so again.",
+    ),
 )
 
 

@@ -78,7 +78,8 @@ def run_sim(seed: int, scenario: str, chaos_s: float) -> dict[str, Any]:
 def child(job: dict[str, Any], stage: dict[str, Any], out: int) -> None:
     """The whole life of a forked child; never returns."""
     os.setpgid(0, 0)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    if sys.platform == "linux":  # elsewhere it may not be lowered
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CPU, (int(job["cpu_s"]), int(job["cpu_s"]) + 5))
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
