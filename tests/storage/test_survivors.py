@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from crc32c import crc32c
 
-from loggos.base.errors import DamageError, OutOfSpaceError
+from loggos.base.errors import DamageError, OutOfSpaceError, StorageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import SNAPSHOT_SYNC_BYTES
 from loggos.consensus.types import Entry, HardState, Kind
@@ -347,5 +347,99 @@ def test_two_removals_at_once_remove_each_segment_once() -> None:
         disk.power_cut(None)
         found = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
         assert set(range(16, 21)) <= set(found.entries)
+
+    asyncio.run(main())
+
+
+def test_the_checksum_of_an_identity_is_that_of_its_text_without_it() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        await identity.write(disk, identity.Identity(cell="c", node=NodeId(1), incarnation=Incarnation(2), voters=[1, 2]))
+        text = (
+            b'{"cell":"c","node":1,"incarnation":2,"voters":[1,2],"has_journal":false,"is_lost":false,"format":1,"checksum":%d}'
+        )
+        assert bytes(disk.names[identity.PATH].live) == text % crc32c(text % 0) + b"\n"
+
+    asyncio.run(main())
+
+
+def test_the_kinds_of_journal_records_are_pinned() -> None:
+    made = {
+        1: records.opening_item(SEGMENT_BYTES, state(1), 1),
+        2: records.hard_item(state(1), 1),
+        3: records.entry_item(entry(1)),
+        4: records.seal_item(2, SEGMENT_BYTES),
+    }
+    for kind, item in made.items():
+        chunks, _ = records.encode_batch(1, 0, 1, [item])
+        assert bytes(chunks[0])[44:48] == bytes((kind, 0, 0, 0))
+
+
+def test_a_fresh_journal_has_written_its_opening_and_no_more() -> None:
+    async def main() -> None:
+        assert (await begun(MemoryDisk())).bytes_written == records.OPENING_BYTES + records.HARD_BYTES
+
+    asyncio.run(main())
+
+
+def test_a_persist_that_waited_behind_a_write_that_failed_is_refused_with_its_reason() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await with_many_segments(disk)
+        may_go_on = in_flight(disk)
+        removing = asyncio.ensure_future(journal.remove_before(Slot(20)))
+        await asyncio.sleep(0)
+        persisting = asyncio.ensure_future(journal.persist(None, [entry(21)], sync=True))
+        await asyncio.sleep(0)
+        disk.fail_at = 0
+        may_go_on.set()
+        done = await asyncio.gather(removing, persisting, return_exceptions=True)
+        assert [type(error) for error in done] == [StorageError] * 2
+        assert "input/output error" in str(journal.failure) and "input/output error" in str(done[1])
+
+    asyncio.run(main())
+
+
+def test_of_left_over_segments_only_the_next_is_kept() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        await begun(disk)
+        for number in (2, 3, 4):
+            await (await disk.open(segment_path(DIRECTORY, number), create=True)).write_sync(0, [bytes(SEGMENT_BYTES)])
+        await begun(disk)
+        assert await disk.list(DIRECTORY) == [f"{number:016x}.log" for number in (1, 2)]
+
+    asyncio.run(main())
+
+
+async def snapshot(store: SnapshotStore, slot: int, meta: bytes) -> None:
+    writer = await store.begin(Slot(slot))
+    await writer.add(b"chunk")
+    await writer.commit(meta)
+
+
+def test_a_snapshot_made_again_at_its_slot_is_the_new_one() -> None:
+    async def main() -> None:
+        store = await SnapshotStore.open(MemoryDisk())
+        for meta in (b"old", b"newer"):
+            await snapshot(store, 7, meta)
+            reader = await store.latest()
+            assert reader is not None and reader.meta == meta
+
+    asyncio.run(main())
+
+
+def test_a_damaged_snapshot_that_is_gone_is_no_longer_told_of() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        store = await SnapshotStore.open(disk)
+        await snapshot(store, 1, b"")
+        disk.names[snapshot_path(1)].live[0] ^= 1
+        with pytest.raises(DamageError):
+            await store.latest()
+        assert list(store.damaged) == [1]
+        for slot in (2, 3):
+            await snapshot(store, slot, b"")
+        assert store.damaged == {} and len(await disk.list("snapshots")) == 2
 
     asyncio.run(main())
