@@ -265,6 +265,8 @@ class Leader(Election):
 
     def flush_leader(self, lead: Leadership) -> None:
         """What was proposed since the last Ready goes out with the news of what is chosen, or that news alone."""
+        if lead.campaign is not None:
+            self.close_open_slots(lead)  # a change of the membership that slots waited for may be delivered now, and be void
         chosen = self.log.chosen
         fresh = lead.fresh
         if fresh:
