@@ -342,3 +342,54 @@ def test_what_was_delivered_before_a_snapshot_does_not_come_back_into_the_next()
     engine.step(NodeId(2), LIFE, Learn((data(6, B3),), Slot(6)))
     drain(engine)
     assert engine.applied_state() == Mark(Slot(6), membership, B3)
+
+
+def test_an_acceptance_of_no_slot_is_refused() -> None:
+    for first, last in ((0, 0), (0, 1), (2, 1)):
+        with pytest.raises(PeerError):
+            codec.decode_message(codec.encode_message(Accepted(B2, Slot(first), Slot(last), Slot(0))))
+
+
+def test_a_pre_vote_without_answers_is_repeated_at_its_interval_only() -> None:
+    engine = lone()
+    asked = []
+    for now in range(10_000, 10_250, 10):
+        engine.tick(now)
+        asked += [now for _ in sent(drain(engine), PreVote)]
+    assert asked == [10_000] * 2 + [10_100] * 2 + [10_200] * 2
+
+
+def test_when_the_candidate_promised_last_is_lost_the_next_is_granted_at_once() -> None:
+    for lost in (True, False):
+        engine = lone()
+        engine.tick(10_000)
+        engine.step(NodeId(2), LIFE, Prepare(make_ballot(50, NodeId(2)), Slot(1)))
+        if lost:
+            engine.peer_lost(NodeId(2))
+        drain(engine)
+        engine.step(NodeId(3), LIFE, PreVote(make_ballot(60, NodeId(3)), Slot(0)))
+        (reply,) = sent(drain(engine), PreVoteReply)
+        assert isinstance(reply, PreVoteReply) and reply.granted is lost
+
+
+def test_when_the_one_that_was_asked_for_entries_is_lost_another_is_asked_at_once() -> None:
+    for lost, asked in ((2, [Fetch(Slot(1))]), (1, [])):
+        engine = lone(node=3)
+        engine.step(NodeId(2), LIFE, PreVote(make_ballot(1, NodeId(2)), Slot(9)))
+        assert sent(drain(engine), Fetch) == [Fetch(Slot(1))]
+        engine.peer_lost(NodeId(lost))
+        engine.step(NodeId(1), LIFE, PreVote(make_ballot(1, NodeId(1)), Slot(9)))
+        assert sent(drain(engine), Fetch) == asked, lost
+
+
+def test_a_pre_vote_for_a_ballot_that_is_promised_or_below_is_refused() -> None:
+    engine = lone()
+    engine.tick(10_000)
+    promised = make_ballot(50, NodeId(2))
+    engine.step(NodeId(2), LIFE, Prepare(promised, Slot(1)))
+    engine.tick(10_000 + Bounds().candidate_grace_ms)
+    drain(engine)
+    for round_number, granted in ((49, False), (50, False), (51, True)):
+        engine.step(NodeId(2), LIFE, PreVote(make_ballot(round_number, NodeId(2)), Slot(0)))
+        (reply,) = sent(drain(engine), PreVoteReply)
+        assert isinstance(reply, PreVoteReply) and reply.granted is granted and reply.promised == promised

@@ -160,6 +160,49 @@ ARGUED: tuple[Argued, ...] = (
         "if (self.fetch_from != NO_NODE):",
         "`fetch` sends nothing while leading; whoever is still ahead afterwards says so again.",
     ),
+    Argued(
+        "storage/journal.py",
+        "Journal._note_hard_state",
+        "if hard_state.chosen < self._hard_state.chosen:",
+        "if hard_state.chosen <= self._hard_state.chosen:",
+        "Puts a value in the place of an equal one.",
+    ),
+    Argued(
+        "storage/journal.py",
+        "Journal._make_floor_durable",
+        "self._is_hard_pending = True",
+        "self._is_hard_pending = False",
+        "The batch of its own that follows carries hard state and floor in any case; only a batch in between could "
+        "have saved that one.",
+    ),
+    Argued(
+        "storage/recovery.py",
+        "Recovery.__init__",
+        "self._successor_bytes = 0 # the size that the segment after the last seal must have",
+        "self._successor_bytes = 1 # the size that the segment after the last seal must have",
+        "Looked at only after a seal was read, which sets it.",
+    ),
+    Argued(
+        "consensus/acceptor.py",
+        "Acceptor.promise",
+        "self.see_ballot(ballot)",
+        "pass",
+        "`next_ballot` looks at the promise as well, which is that ballot: the line is redundant.",
+    ),
+    Argued(
+        "consensus/acceptor.py",
+        "Acceptor.follow",
+        "self.see_ballot(ballot)",
+        "pass",
+        "`next_ballot` looks at the promise as well, which is that ballot: the line is redundant.",
+    ),
+    Argued(
+        "consensus/election.py",
+        "Election.start_prepare",
+        "return",
+        "pass",
+        "Not reached: whatever raises the promise ends the campaign first.",
+    ),
 )
 
 
