@@ -31,7 +31,7 @@ from loggos.consensus.types import (
     Role,
     SnapshotOffer,
 )
-from tests.consensus.test_scenarios import B2, B3, LIFE, MEMBERS, data, drain, lead_by_hand, lone, noop, sent
+from tests.consensus.test_scenarios import B1, B2, B3, LIFE, MEMBERS, data, drain, lead_by_hand, lone, noop, sent
 
 # --- bytes ---------------------------------------------------------------------------------------------------------------
 
@@ -393,3 +393,38 @@ def test_a_pre_vote_for_a_ballot_that_is_promised_or_below_is_refused() -> None:
         engine.step(NodeId(2), LIFE, PreVote(make_ballot(round_number, NodeId(2)), Slot(0)))
         (reply,) = sent(drain(engine), PreVoteReply)
         assert isinstance(reply, PreVoteReply) and reply.granted is granted and reply.promised == promised
+
+
+def test_a_node_whose_vote_is_gone_by_a_snapshot_follows_as_a_learner() -> None:
+    engine = lone(node=3)
+    voters = {**MEMBERS.voters, NodeId(3): Member(Incarnation(7), Slot(5))}
+    engine.snapshot_installed(Slot(9), Membership(voters, {}), B2)
+    assert engine.status().role is Role.LEARNER and not engine.may_vote()
+
+
+def test_what_a_follower_has_acknowledged_is_not_sent_again() -> None:
+    engine = lone()
+    ballot = lead_by_hand(engine, [2])
+    drain(engine, persist=False)
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    engine.step(NodeId(3), LIFE, HeartbeatReply(ballot, Slot(0), Slot(0), 0))
+    engine.tick(engine.now + Bounds().retransmit_ms)
+    readys = drain(engine, persist=False)
+    assert [out.to for ready in readys for out in ready.messages if isinstance(out.message, Accept)] == [3]
+
+
+def test_open_slots_beyond_the_window_are_closed_as_it_moves_on() -> None:
+    engine = lone(bounds=Bounds(window_slots=4))
+    engine.tick(10_000)
+    campaign = engine.campaign
+    assert campaign is not None
+    engine.start_prepare(campaign)
+    drain(engine)
+    ballot, accepted = campaign.ballot, tuple(data(slot, B1, b"%d" % slot) for slot in range(1, 9))
+    engine.step(NodeId(2), LIFE, Promise(ballot, Slot(1), accepted, Slot(0), Slot(0), Slot(0)))
+    drain(engine)
+    for first, last in ((1, 4), (5, 8), (9, 9)):
+        assert engine.log.last == last and not engine.status().settled
+        engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(first), Slot(last), Slot(0)))
+        drain(engine)
+    assert engine.status().settled and engine.status().chosen == 9

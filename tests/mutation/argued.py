@@ -203,6 +203,27 @@ ARGUED: tuple[Argued, ...] = (
         "pass",
         "Not reached: whatever raises the promise ends the campaign first.",
     ),
+    Argued(
+        "consensus/election.py",
+        "Election.voter_changed",
+        "campaign.grants &= ~self.voter_bit.get(node, 0)",
+        "campaign.grants &= ~self.voter_bit.get(node, 1)",
+        "Called for voters only, which all have a bit: the default is never taken.",
+    ),
+    Argued(
+        "consensus/leader.py",
+        "Leader.abandon",
+        "self.own_promise = NO_BALLOT",
+        "pass",
+        "A promise that becomes durable later is told apart by its ballot.",
+    ),
+    Argued(
+        "consensus/leader.py",
+        "Leader.lose_leader",
+        "self.leader_ballot = NO_BALLOT",
+        "pass",
+        "Looked at only beside `leader`, which is nobody: the line is redundant.",
+    ),
 )
 
 
