@@ -428,3 +428,23 @@ def test_open_slots_beyond_the_window_are_closed_as_it_moves_on() -> None:
         engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(first), Slot(last), Slot(0)))
         drain(engine)
     assert engine.status().settled and engine.status().chosen == 9
+
+
+def test_who_gave_entries_is_asked_for_more_until_it_offers_a_snapshot_instead() -> None:
+    engine = lone(node=1)
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+
+    def asked() -> list[int]:
+        return [out.to for ready in drain(engine) for out in ready.messages if isinstance(out.message, Fetch)]
+
+    assert asked() == [2]
+    engine.step(NodeId(3), LIFE, Learn((noop(1, B2),), Slot(9)))
+    assert asked() == [3]
+    engine.step(NodeId(3), LIFE, Learn((noop(2, B2),), Slot(2)))
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+    assert asked() == [3], "it gave the last entries"
+    engine.step(NodeId(2), LIFE, Learn((noop(3, B2),), Slot(3)))
+    engine.supplier = NodeId(3)
+    engine.step(NodeId(3), LIFE, SnapshotOffer(B2, Slot(2)))
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
+    assert asked() == [2], "it has nothing but a snapshot"

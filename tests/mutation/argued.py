@@ -224,6 +224,13 @@ ARGUED: tuple[Argued, ...] = (
         "pass",
         "Looked at only beside `leader`, which is nobody: the line is redundant.",
     ),
+    Argued(
+        "consensus/log.py",
+        "",
+        "NO_SLOT = Slot(0)",
+        "NO_SLOT = Slot(1)",
+        "Nobody uses it: the line is redundant.",
+    ),
 )
 
 
