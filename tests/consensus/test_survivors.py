@@ -25,6 +25,7 @@ from loggos.consensus.types import (
     PreVote,
     PreVoteReply,
     Promise,
+    ReadAsk,
     Ready,
     Rejoin,
     Restored,
@@ -448,3 +449,13 @@ def test_who_gave_entries_is_asked_for_more_until_it_offers_a_snapshot_instead()
     engine.step(NodeId(3), LIFE, SnapshotOffer(B2, Slot(2)))
     engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(9), 0))
     assert asked() == [2], "it has nothing but a snapshot"
+
+
+def test_a_follower_asks_for_no_more_barriers_at_once_than_its_bound() -> None:
+    engine = lone(node=3, bounds=Bounds(read_waiting=2))
+    engine.step(NodeId(2), LIFE, Heartbeat(B2, Slot(0), 0))
+    drain(engine)
+    for context in (1, 2, 3):
+        engine.read_barrier(context)
+    readys = drain(engine)
+    assert len(sent(readys, ReadAsk)) == 2 and [read for ready in readys for read in ready.reads] == [(3, -1)]
