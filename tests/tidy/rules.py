@@ -216,7 +216,7 @@ def impure(files: Mapping[str, Source]) -> Iterator[str]:
 
 # --- any text ------------------------------------------------------------------------------------------------------------
 
-MACHINE_PATH = re.compile("/" + r"(?:home/[a-z][\w.-]*/|Users/[A-Za-z][\w.-]*/|root/\.|work/(?:main|shared|\.))")
+MACHINE_PATH = re.compile("/" + r"(?:home/[a-z][\w.-]*/|Users/[A-Za-z][\w.-]*/|root/\.)")
 ADDRESS = re.compile(r"\b(?:https?|ftp|git\+\w+)://", re.IGNORECASE)
 
 
