@@ -21,33 +21,11 @@ class Argued(NamedTuple):
 
 ARGUED: tuple[Argued, ...] = (
     Argued(
-        "storage/journal.py",
-        "Journal._make_floor_durable",
-        "self._refuse_if_failed()",
-        "pass",
-        "`_own_batch` refuses just the same, two calls further down: the line is redundant.",
-    ),
-    Argued(
-        "storage/recovery.py",
-        "Recovery._segment_numbers",
-        "numbers = sorted([int(name[:16], 16) for name in names])",
-        "numbers = list([int(name[:16], 16) for name in names])",
-        "The Disk port lists names sorted, and names of one length sort as their numbers do: the sort is "
-        "redundant.",
-    ),
-    Argued(
         "storage/snapshots.py",
         "SnapshotWriter._sync",
         "self._unsynced = 0",
         "self._unsynced = 1",
         "One byte in the 8 MiB after which a snapshot in the making is synced.",
-    ),
-    Argued(
-        "storage/snapshots.py",
-        "_frames",
-        'body, head = (data[: header.length], data[header.length :]) if ahead else (data, b"")',
-        "body, head = (data[: header.length], data[header.length :]) if ahead else (data, b'?')",
-        "After the footer nobody looks at `head`: the other branch of the line is redundant.",
     ),
     Argued(
         "consensus/acceptor.py",
@@ -67,35 +45,6 @@ ARGUED: tuple[Argued, ...] = (
         "branch only saves a copy.",
     ),
     Argued(
-        "consensus/core.py",
-        "Core.__init__",
-        "for entry in sorted(restored.entries):",
-        "for entry in list(restored.entries):",
-        "Slots are put into a dictionary, each once, and nothing depends on its order: the sort is redundant.",
-    ),
-    Argued(
-        "consensus/election.py",
-        "Election.start_pre_vote",
-        "self.abandon()",
-        "pass",
-        "Nobody who leads gets here, the campaign is replaced on the next lines, and a promise of the old one that "
-        "becomes durable later is told apart by its ballot.",
-    ),
-    Argued(
-        "consensus/election.py",
-        "Election.start_prepare",
-        "self.start_pre_vote()",
-        "pass",
-        "Not reached: whatever raises the promise ends the campaign first.",
-    ),
-    Argued(
-        "consensus/election.py",
-        "Election.give_up",
-        "self.role = Role.FOLLOWER",
-        "pass",
-        "`abandon` on the line above has done it: the line is redundant.",
-    ),
-    Argued(
         "consensus/engine.py",
         "Paxos.note_persist",
         "self.own_votes = []",
@@ -109,13 +58,6 @@ ARGUED: tuple[Argued, ...] = (
         "_BACKOFF_STEPS_MAX = 16 # beyond any bound on a backoff, and far from a shift that grows",
         "_BACKOFF_STEPS_MAX = 15 # beyond any bound on a backoff, and far from a shift that grows",
         "The bound on the backoff cuts it off long before.",
-    ),
-    Argued(
-        "consensus/reads.py",
-        "Reads.reads_failed",
-        "self.round_number = 0",
-        "self.round_number = 1",
-        "A term's rounds only have to count upwards; where they begin does not matter.",
     ),
     Argued(
         "consensus/types.py",
@@ -154,13 +96,6 @@ ARGUED: tuple[Argued, ...] = (
         "Sets what is set already.",
     ),
     Argued(
-        "consensus/learner.py",
-        "Learner.tick_fetch",
-        "if self.fetch_from != NO_NODE and not self.is_leading():",
-        "if (self.fetch_from != NO_NODE):",
-        "`fetch` sends nothing while leading; whoever is still ahead afterwards says so again.",
-    ),
-    Argued(
         "storage/journal.py",
         "Journal._note_hard_state",
         "if hard_state.chosen < self._hard_state.chosen:",
@@ -183,53 +118,11 @@ ARGUED: tuple[Argued, ...] = (
         "Looked at only after a seal was read, which sets it.",
     ),
     Argued(
-        "consensus/acceptor.py",
-        "Acceptor.promise",
-        "self.see_ballot(ballot)",
-        "pass",
-        "`next_ballot` looks at the promise as well, which is that ballot: the line is redundant.",
-    ),
-    Argued(
-        "consensus/acceptor.py",
-        "Acceptor.follow",
-        "self.see_ballot(ballot)",
-        "pass",
-        "`next_ballot` looks at the promise as well, which is that ballot: the line is redundant.",
-    ),
-    Argued(
-        "consensus/election.py",
-        "Election.start_prepare",
-        "return",
-        "pass",
-        "Not reached: whatever raises the promise ends the campaign first.",
-    ),
-    Argued(
         "consensus/election.py",
         "Election.voter_changed",
         "campaign.grants &= ~self.voter_bit.get(node, 0)",
         "campaign.grants &= ~self.voter_bit.get(node, 1)",
         "Called for voters only, which all have a bit: the default is never taken.",
-    ),
-    Argued(
-        "consensus/leader.py",
-        "Leader.abandon",
-        "self.own_promise = NO_BALLOT",
-        "pass",
-        "A promise that becomes durable later is told apart by its ballot.",
-    ),
-    Argued(
-        "consensus/leader.py",
-        "Leader.lose_leader",
-        "self.leader_ballot = NO_BALLOT",
-        "pass",
-        "Looked at only beside `leader`, which is nobody: the line is redundant.",
-    ),
-    Argued(
-        "consensus/log.py",
-        "",
-        "NO_SLOT = Slot(0)",
-        "NO_SLOT = Slot(1)",
-        "Nobody uses it: the line is redundant.",
     ),
 )
 

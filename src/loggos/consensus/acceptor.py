@@ -45,7 +45,6 @@ class Acceptor(Core):
         """Nothing below `ballot` will be accepted from now on."""
         assert ballot > self.promised, (ballot, self.promised)
         self.promised = ballot
-        self.see_ballot(ballot)
         self.save_promise()
 
     def send_promise(self, to: NodeId, ballot: Ballot, first: Slot) -> None:
@@ -122,7 +121,6 @@ class Acceptor(Core):
             self.new_leader_heard()
         # In memory only: no later message claims it before `save_promise` has it persisted.
         self.promised = ballot
-        self.see_ballot(ballot)
         self.leader_heard_ms = self.now
         self.election_due_ms = self.now + self.patience_ms
 

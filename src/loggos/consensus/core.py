@@ -76,7 +76,7 @@ class Core:
         self.now = now_ms
         self.membership = restored.membership
         self.log = Log(restored.snapshot_slot)
-        for entry in sorted(restored.entries):
+        for entry in restored.entries:
             if entry.slot > restored.snapshot_slot:
                 self.log.put(entry)
         while self.log.chosen < restored.hard_state.chosen and self.log.get(self.log.chosen + 1) is not None:
@@ -85,7 +85,7 @@ class Core:
         self.promised = Ballot(max([restored.hard_state.promised, *(entry.ballot for entry in restored.entries)]))
         self.saved = HardState(self.promised, self.log.chosen)  # the newest handed out to be persisted
         self.durable_chosen = self.log.chosen  # the chosen prefix whose entries are durable here
-        self.ballot_seen = self.promised
+        self.ballot_seen = self.promised  # the highest heard of; the promise may have gone above it since
         self.delivered = restored.snapshot_slot
         self.applied_slot = restored.snapshot_slot
         self.origin_applied = restored.origin_applied
@@ -95,7 +95,7 @@ class Core:
 
         self.role = Role.FOLLOWER if self.may_vote() else Role.LEARNER
         self.leader = NO_NODE
-        self.leader_ballot = NO_BALLOT
+        self.leader_ballot = NO_BALLOT  # of `leader`; means nothing while that is nobody
         self.leader_heard_ms = now_ms
         self.heard = True  # False: the leader keeps saying that it does not hear this node
         self.unheard_since_ms: int | None = None  # when it said so first

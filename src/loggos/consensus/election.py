@@ -100,7 +100,7 @@ class Election(Learner):
     # --- pre-vote ------------------------------------------------------------------------------------------------------------
 
     def start_pre_vote(self) -> None:
-        self.abandon()
+        assert not self.is_leading()
         self.lose_leader()
         self.role = Role.CANDIDATE
         campaign = self.campaign = Campaign(self.next_ballot(), self.now)
@@ -146,9 +146,6 @@ class Election(Learner):
 
     def start_prepare(self, campaign: Campaign) -> None:
         """Spend the ballot: this node's own promise first, and the others' only when that is durable."""
-        if campaign.ballot <= self.promised:
-            self.start_pre_vote()
-            return
         campaign.preparing = True
         campaign.started_ms = self.now
         campaign.first = Slot(self.log.chosen + 1)
@@ -212,7 +209,6 @@ class Election(Learner):
     def give_up(self, ahead: NodeId) -> None:
         self.abandon()
         self.lose_leader()
-        self.role = Role.FOLLOWER
         self.election_due_ms = self.now + self.patience_ms
         self.fetch(ahead)
 

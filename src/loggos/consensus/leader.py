@@ -389,7 +389,6 @@ class Leader(Election):
             self.reads_failed(self.lead)
             self.lead = None
         self.campaign = None
-        self.own_promise = NO_BALLOT
         self.own_votes = []
         if self.role in (Role.LEADER, Role.CANDIDATE):
             self.role = Role.FOLLOWER
@@ -397,7 +396,6 @@ class Leader(Election):
     def lose_leader(self) -> None:
         if self.leader != NO_NODE:
             self.leader = NO_NODE
-            self.leader_ballot = NO_BALLOT
             self.note_heard(True)
             self.asks_failed()
 

@@ -190,7 +190,7 @@ class Learner(Acceptor):
 
     def tick_fetch(self) -> None:
         """Ask again if the answer did not come."""
-        if self.fetch_from != NO_NODE and not self.is_leading():
+        if self.fetch_from != NO_NODE:
             target = self.leader if self.leader not in (NO_NODE, self.node) else self.fetch_from
             if self.now >= self.fetch_due_ms():
                 self.fetch(target)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from loggos.base.ids import Ballot, Slot
 from loggos.consensus.types import Entry, Kind
 
-NO_SLOT = Slot(0)
-
 
 class Log:
     """Slots compacted+1..chosen are held and chosen; above that, whatever was accepted."""

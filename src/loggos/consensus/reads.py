@@ -38,7 +38,7 @@ class Reads(Leader):
         self.waiting: list[Ask] = []  # leader: for the next round
         self.waiting_since_ms = now_ms
         self.rounds: deque[Round] = deque()  # leader: on their way, oldest first
-        self.round_number = 0
+        self.round_number = 0  # of the last round begun, in whichever term
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,6 @@ class Reads(Leader):
         self.answer(self.waiting, REFUSED)
         self.rounds.clear()
         self.waiting = []
-        self.round_number = 0
 
     def tick_reads(self) -> None:
         """Barriers do not wait for ever."""

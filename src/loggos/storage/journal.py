@@ -375,7 +375,6 @@ class Journal:
         self._floor = max(self._floor, floor)
         self._is_hard_pending = True
         while self._floor_durable < floor:
-            self._refuse_if_failed()
             if self._turn is None:
                 await self._own_batch()
             else:

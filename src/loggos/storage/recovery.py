@@ -102,7 +102,7 @@ class Recovery:
         for name in names:
             if not _SEGMENT_NAME.fullmatch(name):
                 raise DamageError(f"{self.directory}/{name}", 0, "not the name of a segment")
-        numbers = sorted([int(name[:16], 16) for name in names])
+        numbers = [int(name[:16], 16) for name in names]  # ascending: the Disk port lists names sorted
         for before, number in itertools.pairwise(numbers):
             if number != before + 1:
                 raise DamageError(segment_path(self.directory, before + 1), 0, "the segment is missing")

@@ -147,7 +147,7 @@ async def _frames(file: File, slot: Slot) -> AsyncIterator[tuple[_Header, bytes]
             raise DamageError(file.path, start, "the file ends inside a frame")
         ahead = HEADER_BYTES if header.kind == CHUNK else 0
         data = await files.read_exactly(file, start, header.length + ahead)
-        body, head = (data[: header.length], data[header.length :]) if ahead else (data, b"")
+        body, head = data[: header.length], data[header.length :]
         if crc32c(body) != header.body_crc:
             raise DamageError(file.path, start, "a frame's checksum does not match")
         if header.kind == FOOTER:

@@ -142,9 +142,10 @@ def lead_key(lead: Leadership | None) -> Any:
 def member_key(member: Member_, catching_up: bool) -> Any:
     """Everything of a node that can matter later."""
     engine, log = member.engine, member.engine.log
-    fetching = (engine.fetch_from, engine.fetch_sent_ms, engine.leader, engine.leader_ballot) if catching_up else None
+    following = (engine.leader, engine.leader_ballot if engine.leader else 0)
+    fetching = (engine.fetch_from, engine.fetch_sent_ms, following) if catching_up else None
     return (
-        engine.promised, engine.saved, engine.durable_chosen, engine.ballot_seen,
+        engine.promised, engine.saved, engine.durable_chosen, max(engine.ballot_seen, engine.promised),
         log.chosen, tuple(sorted(log.entries.values())), engine.origin_applied, fetching,
         campaign_key(engine.campaign), lead_key(engine.lead),
         tuple((p.number - engine.number, p.promise, p.ballot, p.votes, p.chosen) for p in engine.persists),
