@@ -158,7 +158,7 @@ def test_a_silent_follower_does_not_keep_the_next_from_being_supplied() -> None:
     engine = lone()
     ballot = lead_by_hand(engine, [2, 3])
     drain(engine)
-    for now in range(engine.now + 50, engine.now + 800, 50):  # node 2 is silent, node 3 answers, and its Accept was lost
+    for now in range(engine.now + 50, engine.now + 650, 50):  # node 2 is silent, node 3 answers, and its Accepts are lost
         engine.tick(now)
         engine.step(NodeId(3), LIFE, HeartbeatReply(ballot, Slot(0), Slot(0), 0))
         outgoing = [out for ready in drain(engine) for out in ready.messages if isinstance(out.message, Accept)]

@@ -34,6 +34,8 @@ class Bounds(NamedTuple):
     candidate_grace_ms: int = limits.CANDIDATE_GRACE_MS
     pre_vote_retry_ms: int = limits.PRE_VOTE_RETRY_MS
     retransmit_ms: int = limits.RETRANSMIT_MS
+    retransmit_backoff_ms: int = limits.RETRANSMIT_BACKOFF_MS_MAX
+    retransmit_bytes: int = limits.RETRANSMIT_BYTES_MAX
     unheard_grace_ms: int = limits.UNHEARD_GRACE_MS
     barrier_timeout_ms: int = limits.BARRIER_TIMEOUT_MS
     snapshot_wait_ms: int = limits.SNAPSHOT_WAIT_MS

@@ -25,15 +25,43 @@ NO_SLOT = Slot(0)
 class Peer:
     """What the leader knows of one follower."""
 
-    __slots__ = ("chosen", "held", "heard_ms", "incarnation", "read_round", "sent_ms")
+    __slots__ = (
+        "backoff_ms", "chosen", "furthest", "heard_ms", "held", "incarnation", "patient_ms", "read_round", "timed", "timed_ms",
+        "took_ms",
+    )  # fmt: skip
 
     def __init__(self, now_ms: int) -> None:
         self.incarnation = Incarnation(0)  # of the life that last answered
         self.heard_ms = now_ms
-        self.sent_ms = now_ms  # entries were last sent, or sent again
         self.chosen = NO_SLOT
         self.held = NO_SLOT  # it holds everything up to this slot, durable or soon
         self.read_round = 0
+        self.furthest = NO_SLOT  # of all that it ever said
+        self.patient_ms = now_ms  # entries were sent, or sent again, or it got further: since then it is waited for
+        self.start_pacing()
+
+    def start_pacing(self) -> None:
+        """Nothing is known of how slow the way to it is."""
+        self.backoff_ms = 0  # after what was sent again without effect
+        self.timed = NO_SLOT  # how long the answer to this slot takes is measured; NO_SLOT: to none
+        self.timed_ms = 0  # when it was sent
+        self.took_ms = 0  # how long answers took lately: the longest, fading
+
+    def note_sent(self, upto: Slot, now_ms: int) -> None:
+        """Entries were sent for the first time."""
+        self.patient_ms = now_ms
+        if self.timed == NO_SLOT:
+            self.timed, self.timed_ms = upto, now_ms
+
+    def note_answer(self, now_ms: int) -> None:
+        """It has said how far it is: perhaps further than before."""
+        furthest = max(self.held, self.chosen)
+        if furthest <= self.furthest:
+            return
+        self.furthest, self.patient_ms, self.backoff_ms = furthest, now_ms, 0
+        if NO_SLOT < self.timed <= furthest:
+            self.took_ms = max(now_ms - self.timed_ms, self.took_ms * 3 // 4)
+            self.timed = NO_SLOT
 
 
 class Leadership:
@@ -183,6 +211,7 @@ class Leader(Election):
         peer.chosen = max(peer.chosen, message.chosen)
         if message.first <= max(peer.held, peer.chosen) + 1:
             peer.held = max(peer.held, message.last)
+        peer.note_answer(self.now)
         if self.counts(sender, incarnation):
             self.count_votes(lead, self.voter_bit[sender], message.first, message.last)
 
@@ -215,6 +244,8 @@ class Leader(Election):
             if peer.incarnation:
                 lead.peers[sender] = peer = Peer(self.now)
             peer.incarnation = incarnation
+        if not self.is_in_contact(peer):
+            peer.start_pacing()
         peer.heard_ms = self.now
         return peer
 
@@ -227,6 +258,7 @@ class Leader(Election):
             return
         peer.chosen = message.chosen
         peer.held = message.last
+        peer.note_answer(self.now)
         if message.read_round > peer.read_round:
             peer.read_round = message.read_round
             self.reads_confirmed(lead)
@@ -276,7 +308,7 @@ class Leader(Election):
                 for node, peer in lead.peers.items():
                     if self.has_room(peer, run[0].slot):
                         self.send(node, accept)
-                        peer.sent_ms = self.now
+                        peer.note_sent(run[-1].slot, self.now)
             lead.announced = chosen
         elif lead.announced < chosen:
             self.announce(lead)
@@ -311,15 +343,24 @@ class Leader(Election):
             self.send(node, heard if self.is_in_contact(peer) else unheard)
 
     def retransmit(self, lead: Leadership) -> None:
-        """Open slots that a follower in contact seems to lack; what is chosen it fetches by itself."""
+        """Open slots that a follower in contact seems to lack, a small piece of them; what is chosen it fetches by itself."""
+        bounds = self.bounds
         for node, peer in lead.peers.items():
-            if self.now - peer.sent_ms < self.bounds.retransmit_ms or not self.is_in_contact(peer):
+            wait_ms = self.retransmit_wait_ms(peer)
+            if self.now - peer.patient_ms < wait_ms or not self.is_in_contact(peer):
                 continue
             first = max(peer.held, self.log.chosen) + 1
             if first < lead.next and self.has_room(peer, first):
-                peer.sent_ms = self.now
-                entries = self.log.since(first, lead.next - 1, self.bounds.entries_bytes)
+                peer.patient_ms = self.now
+                peer.backoff_ms = min(2 * wait_ms, bounds.retransmit_backoff_ms)
+                entries = self.log.since(first, lead.next - 1, bounds.retransmit_bytes)
                 self.send(node, Accept(lead.ballot, entries, self.log.chosen))
+
+    def retransmit_wait_ms(self, peer: Peer) -> int:
+        """How long an answer is waited for: a few times what answers took lately, for on a slow way copies only queue before
+        what is on its way already; and longer after each repeat that had no effect."""
+        bounds = self.bounds
+        return max(bounds.retransmit_ms, peer.backoff_ms, min(3 * peer.took_ms, bounds.retransmit_backoff_ms))
 
     def is_in_contact(self, peer: Peer) -> bool:
         return self.now - peer.heard_ms < self.bounds.election_timeout_ms
@@ -398,6 +439,11 @@ class Leader(Election):
             self.leader = NO_NODE
             self.note_heard(True)
             self.asks_failed()
+
+    def peer_lost(self, node: NodeId) -> None:
+        super().peer_lost(node)
+        if self.lead is not None and node in self.lead.peers:
+            self.lead.peers[node].start_pacing()  # what was on its way is lost, and the way may be another
 
     def voter_changed(self, node: NodeId) -> None:
         super().voter_changed(node)

@@ -1,0 +1,166 @@
+"""What a leader sends again: less and less often while that has no effect, in small pieces, and never so that copies fill a slow
+way."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from loggos.base.ids import Ballot, NodeId, Slot
+from loggos.consensus.core import Bounds
+from loggos.consensus.engine import Paxos
+from loggos.consensus.types import Accept, Accepted, HeartbeatReply, Promise
+from tests.consensus.test_scenarios import B1, LIFE, data, drain, lead_by_hand, lone
+
+STEP_MS = 10
+QUIET = NodeId(3)  # the follower that lacks entries
+
+
+def accepts(engine: Paxos) -> list[Accept]:
+    """Those with entries that leave for the quiet follower now."""
+    outgoing = [out for ready in drain(engine) for out in ready.messages if out.to == QUIET]
+    return [out.message for out in outgoing if isinstance(out.message, Accept) and out.message.entries]
+
+
+def slots(found: list[Accept]) -> list[list[int]]:
+    return [[entry.slot for entry in accept.entries] for accept in found]
+
+
+def say(engine: Paxos, ballot: Ballot, held: int, chosen: int = 0) -> None:
+    """The follower is heard, and holds everything up to `held`."""
+    engine.step(QUIET, LIFE, HeartbeatReply(ballot, Slot(chosen), Slot(held), 0))
+
+
+def repeats(engine: Paxos, ballot: Ballot, for_ms: int, held: int = 0) -> list[int]:
+    """When something is sent again to the follower, which is heard all the time and gets no further; in ms from now."""
+    began, found = engine.now, []
+    while engine.now - began < for_ms:
+        engine.tick(engine.now + STEP_MS)
+        say(engine, ballot, held)
+        found += [engine.now - began for _ in accepts(engine)]
+    return found
+
+
+def leader_of_open_slots(count: int, bounds: Bounds = Bounds(), size_bytes: int = 1) -> tuple[Paxos, Ballot]:
+    """A new leader that has sent all of `count` adopted slots and its opening no-op at once."""
+    engine = lone(bounds=bounds)
+    engine.tick(10_000)
+    campaign = engine.campaign
+    assert campaign is not None
+    engine.start_prepare(campaign)
+    drain(engine)
+    accepted = tuple(data(slot, B1, b"x" * size_bytes) for slot in range(1, count + 1))
+    engine.step(NodeId(2), LIFE, Promise(campaign.ballot, Slot(1), accepted, Slot(0), Slot(0), Slot(0)))
+    assert sum(len(accept.entries) for accept in accepts(engine)) == count + 1
+    return engine, campaign.ballot
+
+
+def test_what_has_no_effect_is_repeated_less_and_less_often() -> None:
+    engine = lone()
+    ballot = lead_by_hand(engine, [2])
+    drain(engine)
+    assert repeats(engine, ballot, 9_200) == [100, 300, 700, 1_500, 3_100, 5_100, 7_100, 9_100]
+
+
+def test_once_it_has_effect_the_next_repeat_comes_soon_again() -> None:
+    engine, ballot = leader_of_open_slots(2)
+    assert repeats(engine, ballot, 1_000) == [100, 300, 700]
+    say(engine, ballot, held=1)
+    assert repeats(engine, ballot, 400, held=1) == [100, 300]
+    say(engine, ballot, held=1, chosen=2)
+    assert repeats(engine, ballot, 200, held=2) == [100]
+
+
+def test_an_answer_that_brings_nothing_new_is_no_effect() -> None:
+    engine, ballot = leader_of_open_slots(2)
+    say(engine, ballot, held=1)
+    assert repeats(engine, ballot, 350, held=1) == [100, 300]
+    engine.step(QUIET, LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    assert repeats(engine, ballot, 400, held=1) == [350]
+
+
+def test_a_piece_sent_again_is_small_but_never_empty() -> None:
+    bounds = Bounds(retransmit_bytes=100)
+    for size_bytes, expected in ((40, [1, 2]), (101, [1])):
+        engine, ballot = leader_of_open_slots(4, bounds, size_bytes)
+        engine.tick(engine.now + bounds.retransmit_ms)
+        assert slots(accepts(engine)) == [expected]
+        say(engine, ballot, held=expected[-1])
+        engine.tick(engine.now + bounds.retransmit_ms)
+        assert slots(accepts(engine))[0][0] == expected[-1] + 1
+
+
+def test_where_answers_take_long_they_are_waited_for() -> None:
+    engine, ballot = leader_of_open_slots(1)
+    engine.tick(engine.now + 90)
+    say(engine, ballot, held=2)  # 90 ms: three times that is waited from now on
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(2), Slot(0)))
+    assert engine.propose(b"x")
+    assert slots(accepts(engine)) == [[3]]
+    assert repeats(engine, ballot, 300, held=2) == [270]
+
+
+def test_a_quicker_answer_shortens_the_wait_little_by_little() -> None:
+    engine, ballot = leader_of_open_slots(1)
+    engine.tick(engine.now + 80)
+    say(engine, ballot, held=2)
+    for slot, wait_ms in ((3, 240), (4, 180), (5, 135), (6, 100)):
+        engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(slot - 1), Slot(0)))
+        assert engine.propose(b"x") and slots(accepts(engine)) == [[slot]]
+        assert engine.lead is not None and engine.retransmit_wait_ms(engine.lead.peers[QUIET]) == wait_ms
+        say(engine, ballot, held=slot)
+
+
+def test_what_was_measured_is_void_after_a_lost_connection_and_after_silence() -> None:
+    def lose(engine: Paxos, ballot: Ballot) -> None:
+        engine.peer_lost(QUIET)
+
+    def fall_silent(engine: Paxos, ballot: Ballot) -> None:
+        for _ in range(Bounds().election_timeout_ms // STEP_MS):
+            engine.tick(engine.now + STEP_MS)
+            engine.step(NodeId(2), LIFE, HeartbeatReply(ballot, Slot(0), Slot(0), 0))
+            assert len(accepts(engine)) <= 1
+
+    for happens in (lose, fall_silent):
+        engine, ballot = leader_of_open_slots(1)
+        assert repeats(engine, ballot, 1_600) == [100, 300, 700, 1_500]
+        assert engine.lead is not None
+        engine.lead.peers[QUIET].took_ms = 1_000
+        happens(engine, ballot)
+        say(engine, ballot, held=0)
+        peer = engine.lead.peers[QUIET]
+        assert (peer.backoff_ms, peer.took_ms) == (0, 0), happens
+        engine.tick(engine.now + Bounds().retransmit_ms)
+        assert slots(accepts(engine)) == [[1, 2]]
+
+
+def test_another_peer_that_is_lost_changes_nothing() -> None:
+    engine, ballot = leader_of_open_slots(1)
+    assert repeats(engine, ballot, 200) == [100]
+    engine.peer_lost(NodeId(2))
+    assert repeats(engine, ballot, 200) == [100]
+    engine.peer_lost(NodeId(9))  # nobody that it knows
+
+
+def test_copies_do_not_fill_a_slow_way() -> None:
+    """The way to the only other voter takes 150 ms for each entry, one after another; its heartbeats find room between them."""
+    engine, ballot = leader_of_open_slots(0)
+    way: deque[int] = deque([1])
+    free_ms, held, carried, proposed = engine.now + 150, 0, 0, 1
+    for _ in range(3_000):
+        engine.tick(engine.now + STEP_MS)
+        if way and engine.now >= free_ms:
+            slot = way.popleft()
+            carried += 1
+            free_ms = engine.now + 150
+            held = max(held, slot)
+            engine.step(QUIET, LIFE, Accepted(ballot, Slot(slot), Slot(slot), Slot(held - 1)))
+        say(engine, ballot, held, max(0, held - 1))
+        while engine.can_propose():
+            assert engine.propose(b"x")
+            proposed += 1
+        if not way:
+            free_ms = engine.now + 150
+        way.extend(entry.slot for accept in accepts(engine) for entry in accept.entries)
+    assert held > 190, "of the 200 that fit in 30 s"
+    assert carried - held <= 5, "copies"
+    assert proposed - held <= Bounds().in_flight_slots
