@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__released__ = "2026-11-22"  # the day of this version, changed together with it
 
 if TYPE_CHECKING:
     from loggos.client import Cluster, DistributedLock, connect

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from loggos import __version__
+from loggos import __released__, __version__
 from loggos.base.limits import CONNECTIONS_PER_ADDRESS_MAX
 from loggos.base.ports import World
 from loggos.coordination.machine import CoordinationMachine
-from loggos.coordination.service import CoordinationService, ServiceOptions
+from loggos.coordination.service import ZOOKEEPER_VERSION, CoordinationService, ServiceOptions
 from loggos.coordination.zookeeper.server import ZooKeeperDoor
 from loggos.node.config import NodeConfig
 from loggos.node.member import Member, MemberParts
@@ -30,6 +30,28 @@ class Parts:
     machine: type[CoordinationMachine] = CoordinationMachine
     service: type[CoordinationService] = CoordinationService
     door: type[ZooKeeperDoor] = ZooKeeperDoor
+
+
+def service_options(config: NodeConfig) -> ServiceOptions:
+    """What the coordination service is told. The version that monitoring reads is the ZooKeeper release whose protocol is spoken,
+    then ours; its date is that of our release."""
+    shown = (
+        ("clientPort", str(config.ports.zookeeper)),
+        ("dataDir", config.data),
+        ("tickTime", str(config.coordination.tick_ms)),
+        ("serverId", str(config.id)),
+        ("cell", config.cell),
+    )
+    return ServiceOptions(
+        super_digest=config.coordination.superuser_digest.encode() or None,
+        tick_ms=config.coordination.tick_ms,
+        connections_per_address_max=config.coordination.connections_per_address_max or CONNECTIONS_PER_ADDRESS_MAX,
+        version=f"{ZOOKEEPER_VERSION}-loggos-{__version__}",
+        built_on=f"{__released__} 00:00 UTC",
+        environment=(("loggos.version", __version__), ("host.name", config.host)),
+        configuration=shown,
+        standalone=len(config.voters) == 1,
+    )
 
 
 class Node:
@@ -58,29 +80,12 @@ class Node:
 
     def _attach(self, replica: Replica) -> None:
         world = self.world
+        options = service_options(self.config)
         self.service = self._parts.service(
-            replica, self.machine, world.clock, world.entropy, world.spawner, node=self.config.node, options=self._options()
+            replica, self.machine, world.clock, world.entropy, world.spawner, node=self.config.node, options=options
         )
         self.service.start()
         self._gauges(replica)
-
-    def _options(self) -> ServiceOptions:
-        config = self.config
-        shown = (
-            ("clientPort", str(config.ports.zookeeper)),
-            ("dataDir", config.data),
-            ("tickTime", str(config.coordination.tick_ms)),
-            ("serverId", str(config.id)),
-            ("cell", config.cell),
-        )
-        return ServiceOptions(
-            super_digest=config.coordination.superuser_digest.encode() or None,
-            tick_ms=config.coordination.tick_ms,
-            connections_per_address_max=config.coordination.connections_per_address_max or CONNECTIONS_PER_ADDRESS_MAX,
-            environment=(("loggos.version", __version__), ("host.name", config.host)),
-            configuration=shown,
-            standalone=len(config.voters) == 1,
-        )
 
     def _gauges(self, replica: Replica) -> None:
         metrics = self.member.metrics
