@@ -183,9 +183,8 @@ def test_what_cannot_be_started_says_why_and_touches_nothing(cluster: Cluster) -
 
     other = next(n for n in cluster.nodes if n != number)
     edit(node, f"zookeeper = {node.ports.zookeeper}", f"zookeeper = {cluster[other].ports.zookeeper}")
-    assert "in use" in refusal(node)  # it was a member until it could not listen: the journal has grown
+    assert f"zookeeper port {cluster[other].ports.zookeeper} is in use" in refusal(node) and bytes_below(node.data) == before
     node.config.write_text(config)
-    before = bytes_below(node.data)
 
     edit(node, f"console = {node.ports.console}", f"console = {cluster[other].ports.console}")
     assert "in use" in refusal(node) and bytes_below(node.data) == before

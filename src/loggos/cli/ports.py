@@ -1,14 +1,17 @@
 """Which ports a local cluster takes: P + 10·(i−1) + {0 zookeeper, 1 kafka, 2 webhdfs, 3 console, 4 peer} for node i.
 
 Without a base port, node 1 takes the standard ones (2181, 8080) where they are free, and the rest follow from a free base.
+A node of whatever configuration looks whether it can listen (`refuse_taken`) before it touches anything.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 from loggos.base.errors import ConfigError
-from loggos.node.config import Ports
+from loggos.node.config import NodeConfig, Ports
 
 STANDARD = Ports(zookeeper=2181, console=8080, peer=2185)
 STEP = 10
@@ -21,14 +24,55 @@ def ports_of(base: int, number: int) -> Ports:
     return Ports(zookeeper=start + ZOOKEEPER, console=start + CONSOLE, peer=start + PEER)
 
 
-def is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def try_listening(host: str, port: int) -> None:
+    """OSError if this process could not listen there now: bound as the node will bind, and let go at once."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, address in found:
         try:
-            probe.bind((host, port))
+            probe = socket.socket(family, kind, protocol)
         except OSError:
-            return False
+            continue  # a family that this machine does not have: the node will do without it too
+        with probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+
+
+def is_free(host: str, port: int) -> bool:
+    try:
+        try_listening(host, port)
+    except OSError:
+        return False
     return True
+
+
+def refuse_taken(config: NodeConfig) -> None:
+    """ConfigError, before the node touches anything, if it could not listen on one of its ports. Should one be taken after
+    this look, the node still says so when it listens."""
+    peer_host, peer_port = config.peer_addresses()[config.node]
+    wanted: dict[tuple[str, int], str] = {}
+    for name, host, port in (
+        ("zookeeper", config.host, config.ports.zookeeper),
+        ("console", config.host, config.ports.console),
+        ("peer", peer_host, peer_port),
+    ):
+        try:
+            try_listening(host, port)
+        except OSError as error:
+            raise ConfigError(why_not(name, host, port, error)) from None
+        other = wanted.setdefault((host, port), name)
+        if port and other != name:
+            raise ConfigError(f"the {other} port and the {name} port are both {port} on {host}: give each its own")
+
+
+def why_not(name: str, host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"the {name} port {port} is in use on {host}: stop what uses it, or choose another"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"the {name} port {port} on {host} is not for this user: choose one above 1023, or give the process that right"
+    said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or errno.EADDRNOTAVAIL)
+    return f"cannot listen on {host} for the {name} port: {said}: name an address of this machine"
 
 
 def taken(host: str, ports: Ports) -> list[int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from loggos.app.build import Node, Parts
 from loggos.base.errors import ConfigError, LoggosError
+from loggos.cli.ports import refuse_taken
 from loggos.console.http import Console, Page
 from loggos.host.logs import EventLog
 from loggos.host.loop import run, settle_garbage
@@ -126,6 +127,7 @@ def run_node(config: NodeConfig, report_to: int | None = None, *, quiet: bool = 
         return await NodeProcess(config, reporter, quiet, parts).main()
 
     try:
+        refuse_taken(config)  # before it makes a file or joins its cell
         return run(main)
     except LoggosError as error:
         reporter.say({"error": str(error)})

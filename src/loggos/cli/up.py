@@ -66,9 +66,9 @@ class Cluster:
         if not 1 <= options.nodes <= 7:
             raise ConfigError(f"--nodes {options.nodes}: a cell has 1 to 7 voters; 3 survive the loss of one, 5 of two")
         self.options = options
+        ports = assign(options.host, options.nodes, options.base_port)
         self._temporary = Path(tempfile.mkdtemp(prefix="loggos-")) if options.data is None else None
         self.data = self._temporary or (options.data or Path()).resolve()
-        ports = assign(options.host, options.nodes, options.base_port)
         self.children = [_Child(config) for config in configs_of(options, self.data, ports)]
         self.stopping = False
 
