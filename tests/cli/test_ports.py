@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from loggos.app.ports import is_free
 from loggos.base.errors import ConfigError
-from loggos.cli.ports import assign, free_base, is_free, ports_of, refuse_taken
+from loggos.cli.ports import assign, free_base, ports_of, refuse_taken
 from loggos.cli.process import EXIT_USAGE, run_node
 from loggos.node.config import NodeConfig, Ports
 
@@ -77,6 +78,15 @@ def test_one_port_for_two_things_is_refused(tmp_path: Path) -> None:
 def test_an_address_that_is_not_of_this_machine_is_said_to_be_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1 for the zookeeper port.*name an address of this machine"):
         refuse_taken(config(tmp_path, host="192.0.2.1"))
+
+
+def test_the_name_that_peers_know_the_node_by_need_not_be_an_address_of_this_machine(tmp_path: Path) -> None:
+    with listening() as port:
+        behind = config(tmp_path, peer=port)
+        known = NodeConfig(id=1, voters={"1": f"192.0.2.1:{port}"}, data=behind.data, host=HOST, ports=behind.ports)
+        with pytest.raises(ConfigError, match=f"peer port {port} is in use"):
+            refuse_taken(known)
+    refuse_taken(known)
 
 
 def test_names_and_both_families_are_looked_at(tmp_path: Path) -> None:

@@ -10,58 +10,33 @@ import errno
 import os
 import socket
 
+from loggos.app.ports import CONSOLE, PEER, PORTS_PER_NODE, ZOOKEEPER, is_free, try_listening
 from loggos.base.errors import ConfigError
 from loggos.node.config import NodeConfig, Ports
 
 STANDARD = Ports(zookeeper=2181, console=8080, peer=2185)
-STEP = 10
-ZOOKEEPER, CONSOLE, PEER = 0, 3, 4
 
 
 def ports_of(base: int, number: int) -> Ports:
     """Ports of node `number` (from 1) of a cluster at `base`."""
-    start = base + STEP * (number - 1)
+    start = base + PORTS_PER_NODE * (number - 1)
     return Ports(zookeeper=start + ZOOKEEPER, console=start + CONSOLE, peer=start + PEER)
-
-
-def try_listening(host: str, port: int) -> None:
-    """OSError if this process could not listen there now: bound as the node will bind, and let go at once."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, kind, protocol, _, address in found:
-        try:
-            probe = socket.socket(family, kind, protocol)
-        except OSError:
-            continue  # a family that this machine does not have: the node will do without it too
-        with probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
-
-
-def is_free(host: str, port: int) -> bool:
-    try:
-        try_listening(host, port)
-    except OSError:
-        return False
-    return True
 
 
 def refuse_taken(config: NodeConfig) -> None:
     """ConfigError, before the node touches anything, if it could not listen on one of its ports. Should one be taken after
     this look, the node still says so when it listens."""
-    peer_host, peer_port = config.peer_addresses()[config.node]
-    wanted: dict[tuple[str, int], str] = {}
-    for name, host, port in (
-        ("zookeeper", config.host, config.ports.zookeeper),
-        ("console", config.host, config.ports.console),
-        ("peer", peer_host, peer_port),
+    host, wanted = config.host, dict[int, str]()
+    for name, port in (
+        ("zookeeper", config.ports.zookeeper),
+        ("console", config.ports.console),
+        ("peer", config.peer_addresses()[config.node][1]),
     ):
         try:
             try_listening(host, port)
         except OSError as error:
             raise ConfigError(why_not(name, host, port, error)) from None
-        other = wanted.setdefault((host, port), name)
+        other = wanted.setdefault(port, name)
         if port and other != name:
             raise ConfigError(f"the {other} port and the {name} port are both {port} on {host}: give each its own")
 
@@ -81,17 +56,17 @@ def taken(host: str, ports: Ports) -> list[int]:
 
 def free_base(host: str, nodes: int, start: int = 21_810) -> int:
     """A base port whose whole range is free."""
-    for base in range(start, 32_000, STEP * nodes):
+    for base in range(start, 32_000, PORTS_PER_NODE * nodes):
         if not any(taken(host, ports_of(base, number)) for number in range(1, nodes + 1)):
             return base
-    raise ConfigError(f"no {STEP * nodes} free ports in a row between {start} and 32000: name a range with --base-port")
+    raise ConfigError(f"no {PORTS_PER_NODE * nodes} free ports in a row between {start} and 32000: name a range with --base-port")
 
 
 def assign(host: str, nodes: int, base: int | None) -> list[Ports]:
     """Ports of every node. ConfigError if a named base has a port in use."""
     if base is not None:
-        if not 1024 <= base <= 65_535 - STEP * nodes:
-            highest = 65_535 - STEP * nodes
+        if not 1024 <= base <= 65_535 - PORTS_PER_NODE * nodes:
+            highest = 65_535 - PORTS_PER_NODE * nodes
             raise ConfigError(f"--base-port {base} leaves no room for {nodes} nodes: choose one from 1024 to {highest}")
         wanted = [ports_of(base, number) for number in range(1, nodes + 1)]
         busy = [port for ports in wanted for port in taken(host, ports)]
