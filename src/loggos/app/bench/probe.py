@@ -14,14 +14,22 @@ from typing import Final
 import psutil
 
 from loggos.app.bench import histogram
+from loggos.host.disk import data_sync
 
 SYNCS: Final = 400
 SYNC_BYTES: Final = 4096
 BUSY_SHARE: Final = 0.25  # of the cores in use before the run; above it figures are doubtful
 
 
-def fdatasync_us(directory: Path, *, count: int = SYNCS, clock: Callable[[], float] = time.perf_counter) -> list[int]:
-    """A histogram of `count` times: write 4 KiB into a preallocated file of this directory and fdatasync it."""
+def fdatasync_us(
+    directory: Path,
+    *,
+    count: int = SYNCS,
+    clock: Callable[[], float] = time.perf_counter,
+    sync: Callable[[int], None] = data_sync,
+) -> list[int]:
+    """A histogram of `count` times: write 4 KiB into a preallocated file of this directory and sync it as a node does: by
+    fdatasync, or by the nearest that the platform has."""
     path = directory / "fdatasync.probe"
     counts = [0] * histogram.BUCKETS
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -32,7 +40,7 @@ def fdatasync_us(directory: Path, *, count: int = SYNCS, clock: Callable[[], flo
         for number in range(count):
             began = clock()
             os.pwrite(descriptor, block, number * SYNC_BYTES)
-            os.fdatasync(descriptor)
+            sync(descriptor)
             counts[histogram.bucket_of(int((clock() - began) * 1e6))] += 1
     finally:
         os.close(descriptor)
