@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from loggos.app.bench import coordination, failover, main, metrics, peers, report, workspace
+from loggos.app.bench import coordination, failover, main, metrics, report, workspace
 from loggos.app.bench.peers import LoggosCluster
+from loggos.app.clusters import NODES, free_base_port
+from loggos.app.ports import PORTS_PER_NODE
 from loggos.base.errors import ConfigError
 
 SAMPLE = report.Report(
@@ -121,9 +123,9 @@ def test_impossible_orders_are_refused_in_one_line(capsys: pytest.CaptureFixture
 
 
 def test_two_clusters_of_one_run_get_different_ports() -> None:
-    first = peers.free_base_port()
-    second = peers.free_base_port([first])
-    assert abs(first - second) >= peers.PORTS_PER_NODE * peers.NODES
+    first = free_base_port()
+    second = free_base_port([first])
+    assert abs(first - second) >= PORTS_PER_NODE * NODES
 
 
 def test_a_memory_file_system_is_refused() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from loggos.app.bench import coordination, failover, wire, writers
 from loggos.app.bench.loadgen import LoadError, Plan
-from loggos.app.bench.peers import Cluster
 from loggos.app.bench.report import Report
+from loggos.app.clusters import Cluster
 from tests.bench.fake_server import FakeServer
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loggos.app.bench.peers import child_environment
+from loggos.app.processes import child_environment
 from loggos.app.tour.lock_chapter import Options
 from loggos.app.tour.main import run
 from loggos.base.errors import ConfigError

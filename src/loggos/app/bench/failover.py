@@ -23,8 +23,9 @@ import msgspec
 
 from loggos.app.bench import links, probe, workspace, writers
 from loggos.app.bench.loadgen import LoadError
-from loggos.app.bench.peers import Cluster, ClusterError, child_environment
 from loggos.app.bench.report import Report, Table
+from loggos.app.clusters import Cluster, ClusterError
+from loggos.app.processes import child_environment
 from loggos.base.errors import ConfigError
 from loggos.base.limits import BENCH_REPLY_DEADLINE_S
 

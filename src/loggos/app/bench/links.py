@@ -19,7 +19,8 @@ from typing import Final
 import msgspec
 
 from loggos.app.bench import relay
-from loggos.app.bench.peers import Cluster, ClusterError, child_environment, process_tree
+from loggos.app.clusters import Cluster, ClusterError
+from loggos.app.processes import child_environment, process_tree
 from loggos.base.limits import BENCH_STOP_DEADLINE_S
 
 CLONE_NEWNET: Final = 0x40000000

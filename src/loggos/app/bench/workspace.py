@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from loggos.app.bench import probe
-from loggos.app.bench.peers import Cluster, LoggosCluster, ZooKeeperCluster, free_base_port
+from loggos.app.bench.peers import LoggosCluster, ZooKeeperCluster
+from loggos.app.clusters import Cluster, free_base_port
 from loggos.base.errors import ConfigError
 
 PEERS: Final = ("zookeeper", "none")

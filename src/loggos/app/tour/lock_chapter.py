@@ -20,7 +20,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
-from loggos.app.bench.peers import NODES
+from loggos.app.clusters import NODES
 from loggos.app.tour.processes import NodeProcesses, TourError, WorkerProcesses
 from loggos.app.tour.records import (
     COUNTER_PATH,

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from loggos.app.bench.peers import NODES, Cluster, ClusterError, child_environment, signal_tree
+from loggos.app.clusters import NODES, ProcessPerNode
+from loggos.app.ports import CONSOLE, PEER
+from loggos.app.processes import child_environment
 from loggos.app.tour.records import Record, decode_record
 from loggos.base.errors import LoggosError
 from loggos.base.limits import TOUR_STATUS_TIMEOUT_S, TOUR_STOP_DEADLINE_S
 
-CONSOLE, PEER = 3, 4  # offsets of a node's ports from its first
 READ_BYTES: Final = 65_536
 
 
@@ -32,7 +33,7 @@ class TourError(LoggosError):
     """The tour could not go on: something did not happen in time, or a process ended that should not have."""
 
 
-class NodeProcesses(Cluster):
+class NodeProcesses(ProcessPerNode):
     """Three nodes, each started by its own configuration file."""
 
     name = "loggos"
@@ -40,7 +41,6 @@ class NodeProcesses(Cluster):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.paused: dict[int, None] = {}
         self._warden: subprocess.Popen[bytes] | None = None
 
@@ -85,19 +85,6 @@ class NodeProcesses(Cluster):
         self._warden.stdin.write(b"%d\n" % self.processes[node].pid)
         self._warden.stdin.flush()
 
-    def check_alive(self) -> None:
-        for node, process in self.processes.items():
-            if process.poll() is not None:
-                raise ClusterError(f"node {node} ended by itself with {process.returncode}; {self.last_output()}")
-
-    def root_pid(self, node: int) -> int | None:
-        process = self.processes.get(node)
-        return process.pid if process is not None and process.poll() is None else None
-
-    def kill(self, node: int) -> None:
-        super().kill(node)
-        self.processes.pop(node).wait(TOUR_STOP_DEADLINE_S)
-
     def pause(self, node: int) -> None:
         super().pause(node)
         self.paused[node] = None
@@ -105,13 +92,6 @@ class NodeProcesses(Cluster):
     def resume(self, node: int) -> None:
         super().resume(node)
         del self.paused[node]
-
-    def terminate(self) -> list[int]:
-        pids = [process.pid for process in self.processes.values() if process.poll() is None]
-        for pid in pids:
-            signal_tree(pid, signal.SIGCONT)
-            signal_tree(pid, signal.SIGTERM)
-        return pids
 
     def stop(self) -> None:
         super().stop()
