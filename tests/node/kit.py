@@ -269,7 +269,11 @@ class Cell:
         return self.leader
 
     async def propose(self, number: int, *commands: bytes, machine: int = LEDGER) -> None:
-        await self.site.on(number, lambda: [self.nodes[number].replica.propose(machine, command) for command in commands])
+        def propose_all() -> None:
+            for command in commands:
+                self.nodes[number].replica.propose(machine, command)
+
+        await self.site.on(number, propose_all)
 
     async def until_equal(self, *numbers: int) -> None:
         """All these nodes (default: all that were started and not stopped) have applied the same, which is all that is chosen."""
