@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loggos.check import Applied, Outcome, Reply, Request, StatView, WitnessRules, assign_sequences, check_witness
+from loggos.check.history import ATTACH
 from tests.check.build import Recorder, rules
 
 
@@ -290,3 +291,22 @@ def test_a_value_that_was_changed_on_the_way_is_always_seen(
 def replace_log(run: Recorder, log: list[Applied]) -> Any:
     run.log = log
     return run.history()
+
+
+def test_a_sync_is_answered_by_a_server_that_has_caught_up() -> None:
+    run = good()
+    position = run.do(3, "sync", "/untouched")  # by a session that has seen nothing else
+    assert broken(run) == set()
+    run.spoil(position, lambda operation: replace(operation, reply=Reply(0, run.index - 1)))
+    assert broken(run) == {"read-fresh"}
+
+
+@pytest.mark.parametrize("last_seen, expected", [(1, {"expiry"}), (2, set())])
+def test_a_session_that_was_taken_up_does_not_expire_as_last_seen_before(last_seen: int, expected: set[str]) -> None:
+    run = Recorder()
+    run.do(1, "create", "/a")
+    run.index += 1
+    run.log.append(Applied(run.index, 1, Request(ATTACH)))
+    run.states.append(run.states[-1])
+    run.expire(1, last_seen=last_seen)
+    assert broken(run) == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from loggos.app.simulation.acceptors import AcceptorWitness
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
@@ -25,6 +27,7 @@ def begun() -> tuple[AcceptorWitness, list[Violation]]:
     violations: list[Violation] = []
     witness = AcceptorWitness(violations)
     witness.began(ONE, restored())
+    witness.given(ONE, LIFE, [entry(slot, ballot) for slot in (1, 4, 5) for ballot in (LOW, HIGH)])
     return witness, violations
 
 
@@ -47,6 +50,30 @@ def test_an_entry_that_was_told_must_come_back_at_its_ballot_or_above() -> None:
     assert violations == []
     witness.began(ONE, restored(s4=LOW))
     assert len(violations) == 1 and "slot 5" in violations[0].message
+
+
+def test_what_was_known_as_chosen_may_come_back_at_a_lower_ballot_but_not_be_missing() -> None:
+    witness, violations = begun()
+    witness.told(ONE, LIFE, [Outgoing(TWO, Accepted(HIGH, Slot(4), Slot(5), Slot(4)))])
+    witness.began(ONE, restored(s4=LOW, s5=HIGH))
+    assert violations == []
+    witness.began(ONE, restored(s5=HIGH))
+    assert len(violations) == 1 and "slot 4" in violations[0].message
+
+
+def test_an_entry_that_was_never_given_must_not_come_back() -> None:
+    witness, violations = begun()
+    witness.began(ONE, replace(restored(s5=LOW), entries=(entry(5, LOW)._replace(payload=b"torn"),)))
+    assert len(violations) == 1 and "never had" in violations[0].message
+
+
+def test_a_voter_that_knew_it_as_chosen_holds_a_choice_at_whatever_ballot() -> None:
+    witness, violations = begun()
+    witness.began(TWO, restored())
+    witness.stored(ONE, LIFE, [entry(1, HIGH)])
+    witness.told(TWO, LIFE, [Outgoing(ONE, Accepted(HIGH, Slot(1), Slot(1), Slot(1)))])
+    witness.chosen(ONE, HIGH, Slot(1), 2)
+    assert violations == []
 
 
 def test_a_choice_needs_a_quorum_of_disks() -> None:

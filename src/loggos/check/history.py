@@ -17,6 +17,7 @@ Time = float
 WRITES = ("create", "delete", "set", "multi", "check")  # `check` alone goes through the log, too
 READS = ("get", "exists", "children")
 ENDS = ("close", "expire")  # the end of a session, in the log
+ATTACH = "attach"  # a session was begun, or taken up by another connection: in the log, without effect on the tree
 
 OK = 0
 NO_NODE = -101

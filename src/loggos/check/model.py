@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from loggos.check.history import (
+    ATTACH,
     BAD_VERSION,
     NO_CHILDREN_FOR_EPHEMERALS,
     NO_NODE,
@@ -80,6 +81,8 @@ class Tree:
         self.changed, self.events = {}, []
         if request.kind in ("close", "expire"):
             return self._end(index, session)
+        if request.kind == ATTACH:
+            return Result(OK)
         if request.kind == "multi":
             return self._multi(index, session, request)
         return self._one(index, session, request)

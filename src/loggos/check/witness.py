@@ -9,11 +9,12 @@ Rules checked (the names that violations carry)
 - real-time        an operation invoked after another returned has the larger index; none has an index from before it was invoked
 - read-state       a read shows the state at one index, not beyond what anyone had asked for when it returned
 - read-monotonic   which is never before what its session has seen or written, on whatever connection
-- read-fresh       after a sync, or asked to be linearizable: never before what had been acknowledged when that was invoked
+- read-fresh       after a sync, or asked to be linearizable: never before what had been acknowledged when that was invoked; nor
+  is a sync answered by a server that is behind that
 - reply-zxid       the zxids in a connection's replies never go back, nor below the operation's own index
 - session-end      nothing of a session is applied after its end; nothing it owns outlives it (the model), or is read in its name
-- expiry           no session expires that wrote since its proposer looked, or that got a write answered within its timeout, or
-  while answered pings kept it alive and nothing was wrong
+- expiry           no session expires that wrote or was taken up since its proposer looked, or that got a write answered within
+  its timeout, or while answered pings kept it alive and nothing was wrong
 Source: safety rules, "The log is the witness"; faults-and-checkers B3 (rung a).
 """
 
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from loggos.check.history import (
+    ATTACH,
     ENDS,
     NO_NODE,
     OK,
@@ -252,6 +254,8 @@ class Witness:
         for entry in self.history.log:
             if entry.request.kind == "expire" and entry.code == OK:
                 self._check_expiry(entry, writes.get(entry.session, []), invoked.get(entry.session))
+            elif entry.request.kind == ATTACH:
+                writes.setdefault(entry.session, []).append(entry.index)
             elif entry.request.kind in WRITES:
                 writes.setdefault(entry.session, []).append(entry.index)
                 operation = by_entry.get(entry.index)
@@ -271,7 +275,7 @@ class Witness:
         if entry.last_seen is not None and writes and writes[-1] > entry.last_seen:
             self.report(
                 "expiry",
-                f"session {entry.session} expired at {entry.index} as last seen at {entry.last_seen}, but wrote at {writes[-1]}",
+                f"session {entry.session} expired at {entry.index} as last seen at {entry.last_seen}, but acted at {writes[-1]}",
             )
         timeout = self.history.session_timeouts.get(entry.session)
         if timeout is None or entry.applied_at is None or invoked_at is None:
@@ -310,7 +314,14 @@ class Witness:
             self._check_zxid(operation, found, zxids)
 
     def sync_floor(self, operation: Operation, reply: Reply) -> int:
-        return self.knowledge.floor(operation.invoked_at) if reply.code == OK else 0
+        """What a sync promises. The server that answers it must have applied that itself, whatever is read behind it."""
+        if reply.code != OK:
+            return 0
+        floor = self.knowledge.floor(operation.invoked_at)
+        if self.rules.zxids_are_positions and 0 < reply.zxid < floor:
+            what = f"{_told(operation)} was answered at {reply.zxid}"
+            self.report("read-fresh", f"{what}, but {floor} was acknowledged before it was invoked")
+        return floor
 
     def _check_zxid(self, operation: Operation, found: tuple[Applied, Result] | None, zxids: dict[int, int]) -> None:
         reply = operation.reply

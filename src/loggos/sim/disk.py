@@ -46,6 +46,7 @@ class DiskFaults:
     read_error: float = 0.0
     misdirected: float = 0.0  # a write lands elsewhere in the same file, by whole sectors
     lost: float = 0.0  # a write is reported done and never happens
+    tears: bool = False  # the end of a process finds the journal write in progress written, and not synced
     quota_bytes: int = 1 << 40
     is_hung: bool = False
 
@@ -62,6 +63,7 @@ class _Operation(NamedTuple):
     future: asyncio.Future[Any]
     is_sync: bool
     first_half: Callable[[], Any] | None = None  # what comes before the sync, where one operation is both
+    size_bytes: int = 0  # of a journal write
 
 
 class Platter:
@@ -123,6 +125,12 @@ class Platter:
                 self._due[lane] = False
                 self._finish(lane)
 
+    @property
+    def journal_sectors(self) -> int:
+        """How many sectors the journal write in progress has; 0: there is none."""
+        lane = self._lanes[JOURNAL_LANE]
+        return -(-lane[0].size_bytes // SECTOR_BYTES) if lane else 0
+
     # --- the machine's fate ---
 
     def life_ended(self, life: Life) -> None:
@@ -136,7 +144,8 @@ class Platter:
                     timer.cancel()
                 self._timers[lane], self._due[lane] = None, False
                 queue.clear()
-                unheard = self.draws.choice([None, head.first_half, head.work])
+                is_torn = self.faults.tears and head.first_half is not None
+                unheard = head.first_half if is_torn else self.draws.choice([None, head.first_half, head.work])
                 if unheard is not None:
                     self._do_unheard(unheard)
             elif queue:
@@ -232,7 +241,7 @@ class SimFile:
         data = b"".join(chunks)
         kind = f"write_sync {len(data)} bytes at {offset} of {self.path}"
         both, first_half = (lambda: self._write_and_sync(offset, data)), (lambda: self._write_journal(offset, data))
-        return self._disk.submit(JOURNAL_LANE, kind, both, is_sync=True, first_half=first_half)
+        return self._disk.submit(JOURNAL_LANE, kind, both, is_sync=True, first_half=first_half, size_bytes=len(data))
 
     async def write(self, offset: int, chunks: Sequence[Buffer]) -> None:
         data = b"".join(chunks)
@@ -311,11 +320,17 @@ class SimDisk:
         self._life = life
 
     def submit(
-        self, lane: int, kind: str, work: Callable[[], Any], is_sync: bool = False, first_half: Callable[[], Any] | None = None
+        self,
+        lane: int,
+        kind: str,
+        work: Callable[[], Any],
+        is_sync: bool = False,
+        first_half: Callable[[], Any] | None = None,
+        size_bytes: int = 0,
     ) -> asyncio.Future[Any]:
         future = self.platter.loop.create_future()
         if not self._life.dead:
-            self.platter.submit(lane, _Operation(self._life, kind, work, future, is_sync, first_half))
+            self.platter.submit(lane, _Operation(self._life, kind, work, future, is_sync, first_half, size_bytes))
         return future
 
     async def run(self, kind: str, work: Callable[[], Any]) -> Any:

@@ -13,14 +13,6 @@ ELUSIVE: dict[str, str] = {
     "sequence-gap-accepted": "a client with an unknown outcome is disconnected, so nothing is sent behind a gap",
     "snapshot-skips-events": "a node that lags behind the log's tail has been without a leader, and has sent its clients away",
     "no-fresh-lease": "what acted since its lease was granted gets another, so only sessions that never wrote die of it",
-    "gap-not-filled": "not seen yet",
-    "lowest-ballot-adopted": "not seen yet: needs one slot accepted at two ballots by different voters",
-    "fsync-error-ignored": "not seen yet: the simulated file refuses for good after an error, so the node stops soon after",
-    "torn-tail-accepted": "not seen yet",
-    "barrier-before-applied": "not seen yet",
-    "barrier-unsettled": "not seen yet",
-    "expire-ignores-touch": "not seen yet",
-    "snapshot-not-synced": "not seen yet",
 }
 
 ALL: dict[str, Bug] = {

@@ -16,8 +16,14 @@ class SkipsGaps(Paxos):
 
     def close_open_slots(self, lead: Leadership) -> None:
         campaign = lead.campaign
-        while campaign is not None and lead.next <= lead.max_seen and lead.next not in campaign.best:
-            lead.next = Slot(lead.next + 1)
+        if campaign is not None:
+            upto = min(lead.max_seen, self.window_end())
+            known = [Slot(slot) for slot in range(lead.next, upto + 1) if slot in campaign.best]
+            for slot in known:
+                if self.testimony_count(campaign, slot) >= self.quorum:
+                    lead.next = slot
+                    self.propose_entry(lead, self.adopted_entry(lead, campaign.best[slot]))
+            lead.next = Slot(max(lead.next, upto + 1))
         super().close_open_slots(lead)
 
 

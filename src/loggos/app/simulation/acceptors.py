@@ -2,7 +2,9 @@
 
 Every Promise and Accepted that a node may send is written down, by life. When the same life (node and incarnation)
 comes back from its disk, it must know a promise and entries no lower than what it told: else it voted and forgot
-(rules 2, 6, 7). A node that lost its state comes back under another incarnation, of which nothing is asked.
+(rules 2, 6, 7). What it knew as chosen when it voted it may hold at a lower ballot: a later leader can only propose the
+same value there. Nor may it know an entry that it was never given. A node that lost its state comes back under another
+incarnation, of which nothing is asked.
 
 What a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others.
 And no batch is applied of which its leader's run of slots, from its opening no-op on, has a hole before it (rule 1).
@@ -10,23 +12,29 @@ And no batch is applied of which its leader's run of slots, from its opening no-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from crc32c import crc32c
 
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
+from loggos.consensus.core import Bounds
 from loggos.consensus.types import Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
 
 TOLD_MAX = 5  # violations by life: enough to see what is wrong
+HELD = Ballot(1)  # at whatever ballot
 
 
 class _Life:
-    __slots__ = ("accepted", "promised", "stored")
+    __slots__ = ("accepted", "chosen", "given", "promised", "stored")
 
     def __init__(self) -> None:
         self.promised = Ballot(0)
+        self.chosen = Slot(0)  # the prefix that it said to know as chosen, with a vote
         self.stored: dict[Slot, Ballot] = {}  # durable, as far as the driver says
         self.accepted: dict[Slot, Ballot] = {}
+        self.given: dict[tuple[Slot, Ballot], int] = {}  # all that was ever handed to the disk: checksums of the payloads
 
 
 class AcceptorWitness:
@@ -53,6 +61,10 @@ class AcceptorWitness:
         for slot in sorted(lost)[:TOLD_MAX]:
             told = life.accepted[slot]
             self._report(f"node {node} accepted slot {slot} at {told}, and came back with {held.get(slot, 'nothing')} there")
+        for entry in restored.entries:
+            if entry.slot > restored.snapshot_slot and life.given.get((entry.slot, entry.ballot)) != crc32c(entry.payload):
+                self._report(f"node {node} came back with an entry in slot {entry.slot} at {entry.ballot} that it never had")
+                break
         life.stored = held
         life.accepted = {slot: ballot for slot, ballot in life.accepted.items() if slot > restored.snapshot_slot}
 
@@ -61,10 +73,18 @@ class AcceptorWitness:
         life = self._lives[node, incarnation]
         for _, message in messages:
             if isinstance(message, Accepted):
+                life.chosen = max(life.chosen, message.chosen)
                 for slot in range(message.first, message.last + 1):
-                    life.accepted[Slot(slot)] = max(message.ballot, life.accepted.get(Slot(slot), Ballot(0)))
+                    ballot = message.ballot if slot > message.chosen else HELD
+                    life.accepted[Slot(slot)] = max(ballot, life.accepted.get(Slot(slot), Ballot(0)))
             elif isinstance(message, Promise):
                 life.promised = max(life.promised, message.ballot)
+
+    def given(self, node: NodeId, incarnation: Incarnation, entries: Iterable[Entry]) -> None:
+        """These are on their way to the disk."""
+        given = self._lives[node, incarnation].given
+        for entry in entries:
+            given[entry.slot, entry.ballot] = crc32c(entry.payload)
 
     def stored(self, node: NodeId, incarnation: Incarnation, entries: Iterable[Entry]) -> None:
         """These are durable."""
@@ -74,7 +94,11 @@ class AcceptorWitness:
 
     def chosen(self, leader: NodeId, ballot: Ballot, slot: Slot, quorum: int) -> None:
         """A leader takes its own entry for chosen."""
-        holders = {node: None for (node, _), life in self._lives.items() if life.stored.get(slot, Ballot(0)) >= ballot}
+        holders = {
+            node: None
+            for (node, _), life in self._lives.items()
+            if life.chosen >= slot or life.stored.get(slot, Ballot(0)) >= ballot
+        }
         if len(holders) < quorum and not self._has_reported_choice:
             self._has_reported_choice = True
             self._report(f"node {leader} took slot {slot} for chosen at {ballot}, which is on the disks of {list(holders)} only")
@@ -95,15 +119,21 @@ class AcceptorWitness:
         self._violations.append(Violation("durability", message))
 
 
-def watched_engine(base: type[Any], witness: AcceptorWitness) -> type[Any]:
-    """An engine type that tells the witness what it may send, and what it began with."""
+def watched_engine(
+    base: type[Any],
+    witness: AcceptorWitness,
+    bounds: Bounds = Bounds(),
+    settled: Callable[[NodeId], None] = lambda node: None,
+) -> type[Any]:
+    """An engine type that tells the witness what it may send, and what it began with; `settled` is told of each leader whose
+    first entry is chosen, before anybody else is."""
 
     class WatchedEngine(base):  # type: ignore[misc]
         def __init__(self, node: NodeId, restored: Restored, **more: Any) -> None:
             witness.began(node, restored)
             self._untold: dict[int, tuple[Outgoing, ...]] = {}
             self._unstored: dict[int, tuple[Entry, ...]] = {}
-            super().__init__(node, restored, **more)
+            super().__init__(node, restored, **{"bounds": bounds, **more})
 
         def ready(self) -> Ready | None:
             ready: Ready | None = super().ready()
@@ -112,6 +142,7 @@ def watched_engine(base: type[Any], witness: AcceptorWitness) -> type[Any]:
                 if ready.messages_after:
                     self._untold[ready.number] = ready.messages_after
                 if ready.entries:
+                    witness.given(self.node, self.incarnation, ready.entries)
                     self._unstored[ready.number] = ready.entries
                 for entry in ready.committed:
                     witness.delivered(self.node, self.log.get(entry.slot), entry)
@@ -123,6 +154,8 @@ def watched_engine(base: type[Any], witness: AcceptorWitness) -> type[Any]:
             for entry in committed:
                 if entry.ballot == self.lead.ballot:
                     witness.chosen(self.node, entry.ballot, entry.slot, self.quorum)
+                    if entry.slot == self.lead.own_slot:
+                        settled(self.node)
 
         def persisted(self, number: int) -> None:
             witness.stored(self.node, self.incarnation, self._unstored.pop(number, ()))

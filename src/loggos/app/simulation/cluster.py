@@ -1,7 +1,11 @@
 """A cell of simulated hosts: whole nodes from the composition root, started, stopped and judged by the scenario.
 
 A node that stops itself because of its disk, or because the majority differs from it, does what it should; any other
-error that ends a node is a violation.
+error that ends a node is a violation. So is damage that a node finds on a disk that nobody tampered with: what it wrote
+was not durable when it believed so, or it takes for damage what is none.
+
+The cell's sizes are small, so that a run of a minute turns everything over; some of them, the knobs, differ from seed to
+seed, so that what one size hides another shows.
 """
 
 from __future__ import annotations
@@ -15,14 +19,18 @@ from loggos.app.simulation.acceptors import AcceptorWitness, watched_engine
 from loggos.app.simulation.probes import probing
 from loggos.app.simulation.recorder import LogRecorder, recording_registry
 from loggos.base.errors import DamageError, OutOfSpaceError, StorageError
+from loggos.base.limits import IN_FLIGHT_SLOTS_MAX
 from loggos.base.ports import World
 from loggos.check.history import Violation
+from loggos.consensus.core import Bounds
 from loggos.consensus.types import Role
 from loggos.node.config import Coordination, NodeConfig, Ports
 from loggos.node.replica import Sizes
 from loggos.sim.world import SimHost, SimWorld
 
-SMALL: Final = Sizes(segment_bytes=64 << 10, snapshot_journal_bytes=48 << 10, log_tail_bytes=24 << 10)
+SMALL: Final = Sizes(segment_bytes=64 << 10, snapshot_journal_bytes=48 << 10)
+LOG_TAIL_BYTES: Final = (24 << 10, 24 << 10, 8 << 10)  # a knob: how far a follower may lag before it needs a snapshot
+IN_FLIGHT_SLOTS: Final = (IN_FLIGHT_SLOTS_MAX, 4 * IN_FLIGHT_SLOTS_MAX)  # a knob: with many, a hole seldom stops the leader
 SLICE_ITEMS: Final = 10  # of a snapshot: writes come between the slices of even a small state
 ZOOKEEPER_PORT, PEER_PORT, CONSOLE_PORT = 2181, 2185, 8080
 TICK_MS: Final = 400  # ZooKeeper's tick: session timeouts from 0.8 to 8 s, so that sessions expire within a run
@@ -37,9 +45,12 @@ class SimCluster:
         self.violations: list[Violation] = []
         engine = parts.member.engine
         assert isinstance(engine, type), "the simulation watches what an engine type tells"
-        engine = watched_engine(engine, AcceptorWitness(self.violations))
+        knobs = world.draws("knobs")
+        bounds = Bounds(in_flight_slots=knobs.choice(IN_FLIGHT_SLOTS))
+        engine = watched_engine(engine, AcceptorWitness(self.violations), bounds, self._settled)
         machine = type(parts.machine.__name__, (parts.machine,), {"slice_items": SLICE_ITEMS})
-        self.parts = replace(parts, machine=machine, member=replace(parts.member, engine=engine, sizes=SMALL))
+        sizes = replace(SMALL, log_tail_bytes=knobs.choice(LOG_TAIL_BYTES))
+        self.parts = replace(parts, machine=machine, member=replace(parts.member, engine=engine, sizes=sizes))
         self.hosts: list[SimHost] = [world.host(f"n{i}") for i in range(1, nodes + 1)]
         self.nodes: dict[str, Node] = {}
         self.stops: list[str] = []
@@ -47,6 +58,7 @@ class SimCluster:
         self._ballots: dict[str, int] = {}
         self._starts: dict[str, int] = {}
         self._suspects: dict[str, int] = {}  # hosts with silent damage, and in which life they got it
+        self._tampered: dict[str, None] = {}  # hosts whose stored data was damaged at some time
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -87,6 +99,9 @@ class SimCluster:
             self.world.trace.event(self.world.loop.time(), host.name, event, " ".join(f"{k}={v}" for k, v in fields.items()))
             self.world.probe(event)
             self.on_event(host, event)
+            if event == "damaged data set aside" and host.name not in self._tampered:
+                what = f"{host.name} found damage that nobody did: {fields.get('why')}"
+                self.violations.append(Violation("durability", what))
             if event == "leader" and self._is_promise(host, **fields):
                 self.on_event(host, "promise")
 
@@ -96,6 +111,10 @@ class SimCluster:
         """Has the host just promised another's ballot?"""
         before, self._ballots[host.name] = self._ballots.get(host.name, 0), ballot
         return not leader and role == "follower" and ballot > before
+
+    def _settled(self, node: int) -> None:
+        """The node's opening no-op is chosen; it has not told anyone yet."""
+        self.on_event(self.hosts[node - 1], "settled")
 
     def _fatal(self, host: SimHost) -> Callable[[BaseException], None]:
         def fatal(error: BaseException) -> None:
@@ -113,6 +132,10 @@ class SimCluster:
                 self.stops.append(text)
             else:
                 self.violations.append(Violation("node-stopped", f"{failure.task}: {text}"))
+
+    def tampered(self, name: str) -> None:
+        """Somebody damages what the host has stored: it may find that out at any time."""
+        self._tampered[name] = None
 
     def suspect(self, name: str) -> None:
         """Its stored data may be silently damaged: only a restart, which reads it all, shows whether it is whole."""

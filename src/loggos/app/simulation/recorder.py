@@ -13,7 +13,7 @@ from typing import Any
 
 from loggos.base.errors import FrameError
 from loggos.base.ids import Index
-from loggos.check.history import Applied, Request, Violation
+from loggos.check.history import ATTACH, OK, Applied, Request, Violation
 from loggos.coordination import commands
 from loggos.coordination.commands import Outcome
 from loggos.coordination.zookeeper import codec
@@ -53,10 +53,12 @@ def _decode_parts(reader: Reader) -> list[Request]:
 
 
 class LogRecorder:
-    """One per run. `applied` is called for every command on every node."""
+    """One per run. `applied` is called for every command on every node; `on_answer` for the node that applies a command before
+    all others, and owes its client the answer."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.on_answer: Callable[[int], None] = lambda node: None
         self.log: list[Applied] = []
         self.differences: list[Violation] = []
         self._first: dict[int, tuple[bytes, tuple[int, ...]]] = {}  # by first index
@@ -76,6 +78,8 @@ class LogRecorder:
             self.differences.append(Violation("gap", f"node {node} applied {first} before anybody applied {self.last + 1}"))
         self.last = first + len(codes) - 1
         self.log.extend(self._entries(first, command, outcome))
+        if outcome.replies:
+            self.on_answer(node)
 
     def _entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
         kind = command[0]
@@ -83,7 +87,7 @@ class LogRecorder:
             return self._request_entries(first, command, outcome)
         if kind == commands.EXPIRE:
             return self._expire_entries(first, command, outcome)
-        return []  # an attach changes no node of the tree
+        return [Applied(first, outcome.session, Request(ATTACH), OK, 0, self._now())]
 
     def _request_entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
         _, session, _, first_sequence, count = commands.REQUESTS_HEADER.unpack_from(command)

@@ -19,7 +19,7 @@ from loggos.app.simulation.client import SimClient
 from loggos.app.simulation.cluster import SimCluster
 from loggos.app.simulation.faults import ARGUMENTS, WEIGHTS, CarefulNemesis
 from loggos.app.simulation.recorder import LogRecorder
-from loggos.app.simulation.workload import Mix, Worker
+from loggos.app.simulation.workload import Brinkman, Mix, Worker
 from loggos.base.ports import World
 from loggos.check import History, Violation, WitnessRules, check_watches, check_witness
 from loggos.check.history import Outcome
@@ -60,11 +60,11 @@ SCENARIOS: Final = {
         Scenario("regions", regions=True, mix=Mix(session_timeouts_ms=(4_000, 8_000), depth=8), operations_min=1_000),
         Scenario("disks", weights=_only(
             crash=2, power_cut=6, power_cut_all=3, wipe=1.5, rot=3, misdirect=1, lose_write=1, sync_error=2, write_error=1,
-            ambush=2, depose=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1,
+            ambush=2, depose=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1, tear=5, lag=2,
         )),
         Scenario("elections", gap_s=1.0, weights=_only(
             crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4,
-            lossy_link=2, slow_link=2, ambush=6, seesaw=8, depose=16,
+            lossy_link=2, slow_link=2, ambush=6, seesaw=8, depose=16, usurp=10, lag=4,
         )),
         Scenario("clocks", weights=_only(clock_jump=5, clock_drift=4, pause=4, stall=4, crash=2, isolate=2)),
         Scenario("calm", weights=_only(stall=1), gap_s=20.0),
@@ -108,7 +108,7 @@ class Run:
         self.recorder = LogRecorder(self.world.loop.time)
         self.cluster = SimCluster(self.world, scenario.nodes, parts, self.recorder)
         self.history = Recorded()
-        self.client_names = [f"c{i}" for i in range(1, scenario.clients + 1)]
+        self.client_names = [f"c{i}" for i in range(1, scenario.clients + 2)]  # the last one is a Brinkman
         for name in self.client_names:
             self.world.host(name)
         voters = [host.name for host in self.cluster.hosts]
@@ -181,8 +181,9 @@ class Run:
 
         async def main(ports: World) -> None:
             client = SimClient(number, self.cluster.addresses, 2_000, self.history, self.world.loop.time, ports.spawner)
+            worker = Brinkman if number > self.scenario.clients else Worker
             mix, reads_only = self.scenario.mix, number == 1
-            await Worker(client, draws, mix, lambda: self._stopping, lambda: self._is_quiet, reads_only).run()
+            await worker(client, draws, mix, lambda: self._stopping, lambda: self._is_quiet, reads_only).run()
 
         return main
 

@@ -2,6 +2,7 @@
 
 One client only reads. A client keeps one session as long as it can: it pipelines a few requests, moves between
 servers, falls silent for a while, ends its session now and then, and begins a new one when the old one has expired.
+Another client is always about to lose its session: it acts when the leader is about to let it expire, or just has.
 Nothing is retried: what was not answered stays unknown. Everything is drawn from the client's own stream.
 """
 
@@ -21,6 +22,8 @@ KEYS: Final = tuple(f"/w/k{i}" for i in range(6))
 QUEUE: Final = "/w/q"
 GROUP: Final = "/w/g"
 ANSWER_TIMEOUT_S: Final = 6.0
+BRINK_TIMEOUT_MS: Final = 800
+BRINK_S: Final = (-0.02, 0.21)  # around the end of its timeout: leases end in steps, after a touch that was relayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,12 @@ class Worker:
                 self._versions, self._mine = {}, []
                 await asyncio.sleep(self._draws.uniform(0.01, 0.3))
             except Disconnected:
-                await asyncio.sleep(self._draws.uniform(0.01, 0.3))
+                await asyncio.sleep(self._rest_s())
         self.client.disconnect()
+
+    def _rest_s(self) -> float:
+        """Before it connects again."""
+        return self._draws.uniform(0.01, 0.3)
 
     async def _session(self) -> None:
         """One connection's life."""
@@ -197,6 +204,29 @@ class Worker:
     def add_watch(self) -> list[Request]:
         path = self._draws.choice([ROOT, GROUP, self._key()])
         return [Request("add_watch", path, recursive=self._draws.chance(0.5))]
+
+
+class Brinkman(Worker):
+    """A client that acts at the end of its session's timeout, at a connection that stands or at a new one."""
+
+    async def _session(self) -> None:
+        client, draws = self.client, self._draws
+        if not client.session:
+            client.timeout_ms = BRINK_TIMEOUT_MS
+        await client.connect(draws.randrange(len(client.servers)))
+        while not self._stopping():
+            if self._is_quiet():
+                await self._keep_alive()
+                return
+            await client.do(draws.choice([self.set, self.join, self.set])()[0], ANSWER_TIMEOUT_S)
+            if draws.chance(0.2):
+                client.disconnect()
+            await asyncio.sleep(client.timeout_ms / 1000 + draws.uniform(*BRINK_S))
+            if not client.connected:
+                raise Disconnected("comes back at the last moment")
+
+    def _rest_s(self) -> float:
+        return 0.01
 
 
 _SHARES: Final = {
