@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from loggos.base.ids import Ballot, NodeId, Slot
+from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.core import Bounds
 from loggos.consensus.engine import Paxos
-from loggos.consensus.types import Accept, Accepted, HeartbeatReply, Promise
-from tests.consensus.test_scenarios import B1, LIFE, data, drain, lead_by_hand, lone
+from loggos.consensus.types import Accept, Accepted, HardState, HeartbeatReply, Promise, Restored
+from tests.consensus.test_scenarios import B1, LIFE, MEMBERS, data, drain, lead_by_hand, lone
 
 STEP_MS = 10
 QUIET = NodeId(3)  # the follower that lacks entries
@@ -70,6 +70,21 @@ def test_once_it_has_effect_the_next_repeat_comes_soon_again() -> None:
     assert repeats(engine, ballot, 200, held=2) == [100]
 
 
+def test_a_vote_alone_is_an_effect_too() -> None:
+    engine, ballot = leader_of_open_slots(2)
+    assert repeats(engine, ballot, 1_000) == [100, 300, 700]
+    engine.step(QUIET, LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    assert repeats(engine, ballot, 150, held=1) == [100]
+
+
+def test_what_is_new_has_its_time_from_when_it_leaves() -> None:
+    engine, ballot = leader_of_open_slots(0)
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    assert repeats(engine, ballot, 500, held=1) == []
+    assert engine.propose(b"x") and slots(accepts(engine)) == [[2]]
+    assert repeats(engine, ballot, 150, held=1) == [100]
+
+
 def test_an_answer_that_brings_nothing_new_is_no_effect() -> None:
     engine, ballot = leader_of_open_slots(2)
     say(engine, ballot, held=1)
@@ -89,6 +104,44 @@ def test_a_piece_sent_again_is_small_but_never_empty() -> None:
         assert slots(accepts(engine))[0][0] == expected[-1] + 1
 
 
+def test_only_open_slots_are_sent_again_and_only_those_that_this_leader_has_sent() -> None:
+    held = tuple(data(slot, B1) for slot in range(1, 6))
+    restored = Restored(HardState(B1, Slot(0)), Slot(0), MEMBERS, held)
+    engine = lone(restored=restored, bounds=Bounds(window_slots=2))
+    ballot = lead_by_hand(engine, [2])
+    assert slots(accepts(engine)) == [[1, 2]]
+    engine.tick(engine.now + Bounds().retransmit_ms)
+    (again,) = accepts(engine)
+    assert slots([again]) == [[1, 2]] and {entry.ballot for entry in again.entries} == {ballot}, "the window ends there"
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    assert slots(accepts(engine)) == [[3]], "the window has moved on, and nothing was ever heard of the follower"
+    say(engine, ballot, held=0)
+    engine.tick(engine.now + 2 * Bounds().retransmit_ms)
+    assert slots(accepts(engine)) == [[2, 3]], "1 is chosen: that it fetches"
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(2), Slot(2), Slot(1)))
+    assert slots(accepts(engine)) == [] and engine.log.chosen == 2
+    assert repeats(engine, ballot, 500) == [], "3 and 4 are beyond the follower's own window"
+
+
+def test_a_hole_in_what_it_holds_is_filled() -> None:
+    engine, ballot = leader_of_open_slots(3)
+    engine.step(QUIET, LIFE, Accepted(ballot, Slot(3), Slot(4), Slot(0)))
+    engine.tick(engine.now + Bounds().retransmit_ms)
+    assert slots(accepts(engine)) == [[1, 2, 3, 4]]
+    engine.step(QUIET, LIFE, Accepted(ballot, Slot(1), Slot(2), Slot(0)))
+    engine.tick(engine.now + Bounds().retransmit_backoff_ms)
+    assert engine.log.chosen == 4, "its votes and this node's own"
+
+
+def test_a_new_life_of_a_follower_is_paced_anew() -> None:
+    engine, ballot = leader_of_open_slots(1)
+    assert repeats(engine, ballot, 1_000) == [100, 300, 700]
+    for node, life in ((QUIET, Incarnation(7)), (NodeId(2), LIFE)):
+        engine.step(node, life, HeartbeatReply(ballot, Slot(0), Slot(0), 0))
+    engine.tick(engine.now + Bounds().retransmit_ms)
+    assert slots(accepts(engine)) == [[1, 2]]
+
+
 def test_where_answers_take_long_they_are_waited_for() -> None:
     engine, ballot = leader_of_open_slots(1)
     engine.tick(engine.now + 90)
@@ -106,8 +159,12 @@ def test_a_quicker_answer_shortens_the_wait_little_by_little() -> None:
     for slot, wait_ms in ((3, 240), (4, 180), (5, 135), (6, 100)):
         engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(slot - 1), Slot(0)))
         assert engine.propose(b"x") and slots(accepts(engine)) == [[slot]]
-        assert engine.lead is not None and engine.retransmit_wait_ms(engine.lead.peers[QUIET]) == wait_ms
+        assert engine.lead is not None
+        assert engine.retransmit_wait_ms(engine.lead.peers[QUIET]) == wait_ms
         say(engine, ballot, held=slot)
+    assert engine.lead is not None
+    engine.lead.peers[QUIET].took_ms = 10_000
+    assert engine.retransmit_wait_ms(engine.lead.peers[QUIET]) == Bounds().retransmit_backoff_ms, "but not for ever"
 
 
 def test_what_was_measured_is_void_after_a_lost_connection_and_after_silence() -> None:

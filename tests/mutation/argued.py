@@ -124,6 +124,13 @@ ARGUED: tuple[Argued, ...] = (
         "campaign.grants &= ~self.voter_bit.get(node, 1)",
         "Called for voters only, which all have a bit: the default is never taken.",
     ),
+    Argued(
+        "consensus/leader.py",
+        "Peer.note_answer",
+        "self.furthest, self.patient_ms, self.backoff_ms = furthest, now_ms, 0",
+        "self.furthest, self.patient_ms, self.backoff_ms = furthest, now_ms, 1",
+        "Anything up to RETRANSMIT_MS is as good as none: that is waited in any case.",
+    ),
 )
 
 

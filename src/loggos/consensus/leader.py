@@ -26,8 +26,7 @@ class Peer:
     """What the leader knows of one follower."""
 
     __slots__ = (
-        "backoff_ms", "chosen", "furthest", "heard_ms", "held", "incarnation", "patient_ms", "read_round", "timed", "timed_ms",
-        "took_ms",
+        "backoff_ms", "chosen", "furthest", "heard_ms", "held", "incarnation", "patient_ms", "read_round", "timed", "took_ms",
     )  # fmt: skip
 
     def __init__(self, now_ms: int) -> None:
@@ -43,15 +42,14 @@ class Peer:
     def start_pacing(self) -> None:
         """Nothing is known of how slow the way to it is."""
         self.backoff_ms = 0  # after what was sent again without effect
-        self.timed = NO_SLOT  # how long the answer to this slot takes is measured; NO_SLOT: to none
-        self.timed_ms = 0  # when it was sent
+        self.timed: tuple[Slot, int] | None = None  # a slot and when it was sent: how long its answer takes is measured
         self.took_ms = 0  # how long answers took lately: the longest, fading
 
     def note_sent(self, upto: Slot, now_ms: int) -> None:
         """Entries were sent for the first time."""
         self.patient_ms = now_ms
-        if self.timed == NO_SLOT:
-            self.timed, self.timed_ms = upto, now_ms
+        if self.timed is None:
+            self.timed = upto, now_ms
 
     def note_answer(self, now_ms: int) -> None:
         """It has said how far it is: perhaps further than before."""
@@ -59,9 +57,9 @@ class Peer:
         if furthest <= self.furthest:
             return
         self.furthest, self.patient_ms, self.backoff_ms = furthest, now_ms, 0
-        if NO_SLOT < self.timed <= furthest:
-            self.took_ms = max(now_ms - self.timed_ms, self.took_ms * 3 // 4)
-            self.timed = NO_SLOT
+        if self.timed is not None and self.timed[0] <= furthest:
+            self.took_ms = max(now_ms - self.timed[1], self.took_ms * 3 // 4)
+            self.timed = None
 
 
 class Leadership:
