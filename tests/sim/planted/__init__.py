@@ -9,10 +9,6 @@ from tests.sim.planted.bug import Bug
 ELUSIVE: dict[str, str] = {
     "vouching-ignored": "a wiped voter must be taken back within the few slots in flight of an entry that another missed",
     "behind-compaction": "the pre-vote refuses a candidate behind another's compaction already",
-    "old-generation-accepted": "the sequence numbers of a new generation begin anew, so an old command is a gap or a repeat",
-    "sequence-gap-accepted": "a client with an unknown outcome is disconnected, so nothing is sent behind a gap",
-    "snapshot-skips-events": "a node that lags behind the log's tail has been without a leader, and has sent its clients away",
-    "no-fresh-lease": "what acted since its lease was granted gets another, so only sessions that never wrote die of it",
 }
 
 ALL: dict[str, Bug] = {

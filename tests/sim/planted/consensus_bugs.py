@@ -60,7 +60,10 @@ BUGS = (
         member(engine=planted.PrimaryOrderDropped), LOST,
     ),
     Bug("origin-not-kept", "an adopted batch passes for the adopter's own", 1, member(engine=planted.AdoptsAsItsOwn), LOST),
-    Bug("gap-not-filled", "an open slot without a value is left open", 1, member(engine=SkipsGaps), ("progress", "node-stopped")),
+    Bug(
+        "gap-not-filled", "an open slot without a value is left open", 1,
+        member(engine=SkipsGaps), ("primary-order", "progress", "node-stopped"),
+    ),
     Bug(
         "gap-filled-over-value", "an open slot is filled with a no-op, whatever was accepted there", 1,
         member(engine=planted.FillsOverAccepted), LOST,

@@ -7,7 +7,8 @@ same value there. Nor may it know an entry that it was never given. A node that 
 incarnation, of which nothing is asked.
 
 What a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others.
-And no batch is applied of which its leader's run of slots, from its opening no-op on, has a hole before it (rule 1).
+And no batch is applied of which its leader's run of slots, from its opening no-op on, has a hole before it, nor does a
+leader propose a slot and leave one before it open (rule 1).
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from crc32c import crc32c
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
 from loggos.consensus.core import Bounds
-from loggos.consensus.types import Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
+from loggos.consensus.types import Accept, Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
 
 TOLD_MAX = 5  # violations by life: enough to see what is wrong
 HELD = Ballot(1)  # at whatever ballot
 
 
 class _Life:
-    __slots__ = ("accepted", "chosen", "given", "promised", "stored")
+    __slots__ = ("accepted", "chosen", "given", "promised", "proposed", "stored")
 
     def __init__(self) -> None:
         self.promised = Ballot(0)
         self.chosen = Slot(0)  # the prefix that it said to know as chosen, with a vote
         self.stored: dict[Slot, Ballot] = {}  # durable, as far as the driver says
         self.accepted: dict[Slot, Ballot] = {}
+        self.proposed = (Ballot(0), Slot(0))  # its newest ballot as a leader, and the last slot of it
         self.given: dict[tuple[Slot, Ballot], int] = {}  # all that was ever handed to the disk: checksums of the payloads
 
 
@@ -79,6 +81,19 @@ class AcceptorWitness:
                     life.accepted[Slot(slot)] = max(ballot, life.accepted.get(Slot(slot), Ballot(0)))
             elif isinstance(message, Promise):
                 life.promised = max(life.promised, message.ballot)
+            elif isinstance(message, Accept) and message.entries:
+                self._proposed(node, life, message)
+
+    def _proposed(self, node: NodeId, life: _Life, message: Accept) -> None:
+        """A leader closes slot after slot from its chosen prefix on, and leaves none open."""
+        ballot, last = life.proposed
+        upto = max(last if ballot == message.ballot else Slot(0), message.chosen)
+        for entry in message.entries:
+            if entry.slot > upto + 1:
+                what = f"node {node} proposed slot {entry.slot} at {message.ballot}, and left slot {upto + 1} open"
+                self._violations.append(Violation("primary-order", what))
+            upto = max(upto, entry.slot)
+        life.proposed = (message.ballot, upto)
 
     def given(self, node: NodeId, incarnation: Incarnation, entries: Iterable[Entry]) -> None:
         """These are on their way to the disk."""

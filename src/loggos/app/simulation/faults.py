@@ -11,10 +11,12 @@ The moment that matters is often a short one, which random times seldom meet. So
   for its own; ambushes await it there;
 - to depose is to hit whoever leads at that moment; to muzzle it, to cut it off when it has just answered a client and no
   other node knows yet that it may;
-- to usurp is to depose a leader, to muzzle the next one as soon as it knows its first entry as chosen, and to let the first
-  one come back, with entries of its own in the same slots;
+- to usurp is to depose a leader that has entries of its own, to muzzle the next one as soon as it knows its first entry
+  as chosen, and to let the first one come back, with its entries in the same slots;
 - to tear is to cut the power in the middle of a journal write of several sectors;
 - to lag is to be away for so short a time that the clients stay, and so long that a snapshot is needed;
+- an echo brings a client's command to the log once more: as it was, with one missing before it, or as of a former
+  connection of the session (no node does that; rule 11 holds even so);
 - after a sync error a node is crashed as well, whether it stopped by itself or not.
 """
 
@@ -24,7 +26,10 @@ import errno
 from collections.abc import Sequence
 from typing import Final
 
+from loggos.app.build import Node
 from loggos.app.simulation.cluster import PEER_PORT, SimCluster
+from loggos.coordination.commands import MACHINE_ID, REQUESTS_HEADER
+from loggos.coordination.sessions import Session
 from loggos.sim.inodes import all_files
 from loggos.sim.nemesis import DEFAULT_WEIGHTS, Args, Arguments, Nemesis, Schedule, Step
 from loggos.sim.trace import Draws
@@ -37,6 +42,7 @@ AMBUSHES_MAX: Final = 3  # waiting at once
 USURPER_WAITS_S: Final = 3.0  # for the next leader
 TEAR_TRIES_MAX: Final = 30
 TORN_SECTORS_MIN: Final = 2
+ECHO_GAP: Final = 1_000  # operations missing: far more than one connection of a client brings
 SET_ASIDE: Final = "damaged-"  # nobody reads what lies there
 
 
@@ -80,7 +86,7 @@ def _depose(draws: Draws, voters: list[str], others: list[str]) -> Args:
 
 
 def _usurp(draws: Draws, voters: list[str], others: list[str]) -> Args:
-    return {"for_s": round(draws.uniform(0.9, 2.0), 3)}
+    return {"alone_s": round(draws.uniform(0.1, 0.35), 3), "for_s": round(draws.uniform(0.9, 2.0), 3)}
 
 
 def _tear(draws: Draws, voters: list[str], others: list[str]) -> Args:
@@ -94,6 +100,11 @@ def _lag(draws: Draws, voters: list[str], others: list[str]) -> Args:
     return {"host": host, "groups": groups, "for_s": round(draws.uniform(0.3, 1.3), 3), "is_slow": draws.chance(0.7)}
 
 
+def _echo(draws: Draws, voters: list[str], others: list[str]) -> Args:
+    how = draws.choice(["repeat", "gap", "former", "former"])
+    return {"how": how, "which": round(draws.random(), 6), "where": round(draws.random(), 6)}
+
+
 def _sync_error(draws: Draws, voters: list[str], others: list[str]) -> Args:
     for_s = round(0.05 + draws.random() ** 2, 3)
     return {"host": draws.choice(voters), "for_s": for_s, "crash_after_s": round(for_s + 0.6 * draws.random(), 3)}
@@ -101,9 +112,9 @@ def _sync_error(draws: Draws, voters: list[str], others: list[str]) -> Args:
 
 ARGUMENTS: Final[dict[str, Arguments]] = {
     "ambush": _ambush, "seesaw": _seesaw, "depose": _depose, "usurp": _usurp, "tear": _tear, "lag": _lag,
-    "sync_error": _sync_error,
+    "echo": _echo, "sync_error": _sync_error,
 }  # fmt: skip
-WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3, "seesaw": 2, "depose": 12, "usurp": 4, "tear": 4, "lag": 3}
+WEIGHTS: Final = {**DEFAULT_WEIGHTS, "ambush": 3, "seesaw": 2, "depose": 12, "usurp": 6, "tear": 6, "lag": 3, "echo": 3}
 
 
 class CarefulNemesis(Nemesis):
@@ -197,8 +208,14 @@ class CarefulNemesis(Nemesis):
         self._cut_for([link for other in others for link in ((name, other), (other, name))], seconds)
 
     def _do_usurp(self, args: Args) -> None:
+        """For a moment nobody hears the leader, nor knows that it is lost: what its clients write now is its own."""
         leader = self._cluster.leader()
-        if leader is None or self._usurpation is not None:
+        if leader is not None and self._usurpation is None:
+            self._silence(leader.name, args["alone_s"])
+            self._later(args["alone_s"], lambda: self._usurp(leader, args))
+
+    def _usurp(self, leader: SimHost, args: Args) -> None:
+        if self._usurpation is not None or self._is_healed:
             return
         pairs = [(leader.name, other) for other in self.voters if other != leader.name]
         for one, two in pairs:
@@ -218,6 +235,19 @@ class CarefulNemesis(Nemesis):
             self._usurpation = None
             for one, two in usurpation["pairs"]:
                 self.world.network.allow(one, two)
+
+    def _do_echo(self, args: Args) -> None:
+        """At a node that does not serve the session, so that no client there waits for another answer."""
+        recent = self._cluster.recorder.recent
+        if not recent:
+            return
+        command = recent[int(args["which"] * len(recent))]
+        session = REQUESTS_HEADER.unpack_from(command)[1]
+        nodes = [node for node in self._cluster.running() if node.service is not None and session not in node.service.clients]
+        if nodes:
+            node = nodes[int(args["where"] * len(nodes))]
+            forged = _forge(command, args["how"], node.machine.sessions.get(session))
+            self.world.hosts[self.voters[node.config.id - 1]].start(lambda ports: _propose(node, forged), "echo")
 
     def _do_tear(self, args: Args) -> None:
         """The disk is slow for a while, so that much is written at once; then the power goes."""
@@ -306,3 +336,18 @@ class CarefulNemesis(Nemesis):
         self._cluster.tampered(host.name)
         path, node = host.platter.draws.choice(candidates)
         return host.platter.rot_at(path, host.platter.draws.randrange(len(node.data)), sectors)
+
+
+def _forge(command: bytes, how: str, session: Session | None) -> bytes:
+    """The command as a late duplicate, one behind a gap, or one of the session's former connection."""
+    kind, name, generation, sequence, count = REQUESTS_HEADER.unpack_from(command)
+    if how == "gap":
+        sequence += ECHO_GAP
+    elif how == "former" and session is not None:
+        generation, sequence = session.generation - 1, session.sequence + 1
+    return REQUESTS_HEADER.pack(kind, name, generation, sequence, count) + command[REQUESTS_HEADER.size :]
+
+
+async def _propose(node: Node, command: bytes) -> None:
+    if node.member.replica is not None:
+        node.member.replica.propose(MACHINE_ID, command)

@@ -8,6 +8,7 @@ themselves.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from loggos.coordination.zookeeper.codec import INT32, REQUEST_HEAD, Reader
 from loggos.node.registry import Registry
 
 DIFFERENCES_MAX = 20
+RECENT_MAX = 48  # commands of clients that an echo may bring again
 
 
 def decode_request(opcode: int, reader: Reader) -> Request:
@@ -63,6 +65,7 @@ class LogRecorder:
         self.differences: list[Violation] = []
         self._first: dict[int, tuple[bytes, tuple[int, ...]]] = {}  # by first index
         self.last = 0
+        self.recent: deque[bytes] = deque(maxlen=RECENT_MAX)  # clients' commands
 
     def applied(self, node: int, first: Index, command: bytes, outcome: Outcome) -> None:
         if not outcome.codes:
@@ -84,6 +87,7 @@ class LogRecorder:
     def _entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
         kind = command[0]
         if kind == commands.REQUESTS:
+            self.recent.append(command)
             return self._request_entries(first, command, outcome)
         if kind == commands.EXPIRE:
             return self._expire_entries(first, command, outcome)

@@ -27,8 +27,10 @@ from loggos.sim.nemesis import Schedule, make_schedule
 from loggos.sim.world import SimWorld
 
 HEAL_S: Final = 40.0  # from the end of all faults to a cell that is whole again
+LATE_S: Final = (0.0, 0.0, 0.0, 2.5)  # of the last node at the first start: others say that they wait for it
 LEADER_LOST_S: Final = 0.5
-QUIET_S: Final = 3.0  # of nothing but pings, before and after the leader is lost: longer than the shorter session timeouts
+WRITER: Final = 2  # the client that has no quiet time
+QUIET_S: Final = 3.0  # of hardly anything but pings, before and after the leader is lost: longer than shorter session timeouts
 SETTLE_S: Final = 3.0  # quiet time in which watches still in flight arrive
 
 
@@ -60,13 +62,13 @@ SCENARIOS: Final = {
         Scenario("regions", regions=True, mix=Mix(session_timeouts_ms=(4_000, 8_000), depth=8), operations_min=1_000),
         Scenario("disks", weights=_only(
             crash=2, power_cut=6, power_cut_all=3, wipe=1.5, rot=3, misdirect=1, lose_write=1, sync_error=2, write_error=1,
-            ambush=2, depose=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1, tear=5, lag=2,
+            ambush=2, depose=2, slow_disk=2, hang_disk=2, full_disk=2, isolate=1, tear=8, lag=2,
         )),
         Scenario("elections", gap_s=1.0, weights=_only(
             crash=5, power_cut=2, pause=4, stall=4, isolate=6, halves=4, ring=2, one_way=5, swizzle=4, half_open=4, reset=4,
             lossy_link=2, slow_link=2, ambush=6, seesaw=8, depose=16, usurp=10, lag=4,
         )),
-        Scenario("clocks", weights=_only(clock_jump=5, clock_drift=4, pause=4, stall=4, crash=2, isolate=2)),
+        Scenario("clocks", weights=_only(clock_jump=5, clock_drift=4, pause=4, stall=4, crash=2, isolate=2, echo=3)),
         Scenario("calm", weights=_only(stall=1), gap_s=20.0),
     )
 }  # fmt: skip
@@ -136,8 +138,7 @@ class Run:
     async def _play(self) -> None:
         if self.scenario.regions:
             self.world.network.set_regions({f"r{i}": [host.name] for i, host in enumerate(self.cluster.hosts)})
-        for host in self.cluster.hosts:
-            self.cluster.start(host)
+        await self._first_start()
         await self._until(self.cluster.converged, HEAL_S, "the cell did not form")
         self._start_clients()
         await asyncio.sleep(1.0)
@@ -152,8 +153,20 @@ class Run:
         await self._until(self.cluster.converged, HEAL_S, f"the cell is not whole again (healed at {healed_at:.3f} s)")
         self.cluster.compare_states()
 
+    async def _first_start(self) -> None:
+        """Now and then one of them is late, and the others wait for it."""
+        *hosts, last = self.cluster.hosts
+        for host in hosts:
+            self.cluster.start(host)
+        await asyncio.sleep(self.world.draws("first start").choice(LATE_S))
+        self.cluster.start(last)
+
+    def _is_quiet_for(self, number: int) -> bool:
+        """One client writes on: the cell's clock goes with the log, and would stand still without."""
+        return self._is_quiet and number != WRITER
+
     async def _quiet(self) -> None:
-        """Nothing is wrong and clients only ping; then the leader is lost. No session may die of either."""
+        """Nothing is wrong and most clients only ping; then the leader is lost. No session may die of either."""
         self._is_quiet = True
         await asyncio.sleep(QUIET_S)
         leader = self.cluster.leader()
@@ -183,7 +196,7 @@ class Run:
             client = SimClient(number, self.cluster.addresses, 2_000, self.history, self.world.loop.time, ports.spawner)
             worker = Brinkman if number > self.scenario.clients else Worker
             mix, reads_only = self.scenario.mix, number == 1
-            await worker(client, draws, mix, lambda: self._stopping, lambda: self._is_quiet, reads_only).run()
+            await worker(client, draws, mix, lambda: self._stopping, lambda: self._is_quiet_for(number), reads_only).run()
 
         return main
 
