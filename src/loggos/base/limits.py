@@ -17,7 +17,11 @@ PRE_VOTE_RETRY_MS: Final = 50  # how soon a candidate without an answer asks aga
 RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this long
 RETRANSMIT_BACKOFF_MS_MAX: Final = 2_000  # or later: on ways seen to be slow, and doubling while the follower gets no further
 RETRANSMIT_BYTES_MAX: Final = 512 << 10  # entries sent again at a time, unless a single one is larger: as LEARN_BYTES_MAX
-IN_FLIGHT_SLOTS_MAX: Final = 4  # slots proposed and not yet chosen: deep enough to hide a disk, shallow enough to batch well
+IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
+# while a slot is in flight the next waits for it and so gathers more, unless it has this much already, or the last one left this
+# long ago: disks and links near by are served best by few large slots, far ones by many at once
+EARLY_SLOT_BYTES: Final = 16 << 10
+EARLY_SLOT_MS: Final = 2
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
 COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header

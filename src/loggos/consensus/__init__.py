@@ -7,6 +7,7 @@ The engine (one object per log) is driven through this seam, and a second engine
     peer_lost(node)                      the connection to a peer broke: if it was the leader's, an election starts at once
     propose(payload, kind=DATA) -> bool  append one batch; False: not the leader, not settled, or the window is full
     can_propose() -> bool                would it be taken?
+    in_flight() -> int                   slots proposed and not chosen yet
     read_barrier(context)                ask for a linearizable read point; answered in Ready.reads
     admit(node, incarnation)             this voter came back empty under a new incarnation (rule 6): whoever leads
                                          proposes its Rejoin once it has caught up. For every hello, on every node

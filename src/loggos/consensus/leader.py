@@ -159,6 +159,11 @@ class Leader(Election):
             return False
         return lead.next <= min(self.log.chosen + self.bounds.in_flight_slots, self.window_end())
 
+    def in_flight(self) -> int:
+        """How many slots this leader has proposed that are not chosen yet."""
+        lead = self.lead
+        return lead.next - 1 - self.log.chosen if lead is not None else 0
+
     def can_propose_config(self, lead: Leadership) -> bool:
         """A change of the membership need not compete with the load for a place in flight."""
         return lead.settled and self.may_store() and lead.next <= self.window_end()

@@ -17,7 +17,6 @@ Pure: no clock, no I/O.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from loggos.base.ids import Index, NodeId, SessionId
@@ -65,20 +64,33 @@ class Attached(NamedTuple):
     is_new: bool
 
 
-@dataclass(slots=True)
 class Outcome:
-    """What one command did. `codes` has one error code (0: done) per operation, each of which took one index."""
+    """What one command did. `codes` has one error code (0: done) per operation, each of which took one index. One is made per
+    command of every client on every node, so it is as plain as can be."""
 
-    codes: list[int]
-    events: list[TreeEvent] = field(default_factory=list)
-    session: SessionId = NO_SESSION  # REQUESTS: whose
-    generation: int = 0
-    first_sequence: int = 0  # of the first operation that was applied (repeats are skipped)
-    replies: list[bytes] | None = None  # REQUESTS applied with answer=True: whole reply frames, one per operation, in order
-    # nothing was applied, and this is why: -118 other generation or a gap in the sequence, -112 no session; -5, -6: no command
-    refused: int = 0
-    attached: Attached | None = None
-    ended: list[SessionId] = field(default_factory=list)  # sessions that this command closed or expired
+    __slots__ = ("attached", "codes", "ended", "events", "first_sequence", "generation", "refused", "replies", "session")
+
+    def __init__(
+        self,
+        codes: list[int],
+        session: SessionId = NO_SESSION,
+        generation: int = 0,
+        first_sequence: int = 0,
+        *,
+        refused: int = 0,
+        attached: Attached | None = None,
+    ) -> None:
+        self.codes = codes
+        self.session = session  # REQUESTS and ATTACH: whose
+        self.generation = generation
+        self.first_sequence = first_sequence  # REQUESTS: of the first operation that was applied (repeats are skipped)
+        # nothing was applied, and why: -118 other generation or a gap in the sequence, -112 no session; -5, -6: no command
+        self.refused = refused
+        self.attached = attached
+        self.events: list[TreeEvent] | tuple[()] = ()
+        self.ended: list[SessionId] | tuple[()] = ()  # sessions that this command closed or expired
+        # REQUESTS applied with answer=True: whole reply frames, one per operation, in order
+        self.replies: list[bytes] | None = None
 
 
 class ExpireItem(NamedTuple):

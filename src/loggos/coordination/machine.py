@@ -40,9 +40,12 @@ from loggos.coordination.zookeeper.codec import (
     Reader,
 )
 
+_REQUESTS: Final = commands.REQUESTS_HEADER.unpack_from
+_REQUESTS_BYTES: Final = commands.REQUESTS_HEADER.size
 _HEAD: Final = codec.REQUEST_HEAD.unpack_from
 _HEAD_BYTES: Final = codec.REQUEST_HEAD.size
 _INT32: Final = codec.INT32.unpack_from
+_new_tuple: Final = tuple.__new__  # a NamedTuple's own way is a call in Python more
 _TTL_FLAGS: Final = (5, 6)  # TTL, sequential TTL
 _REPLY_STAT_LENGTH: Final = REPLY_STAT.size - 4
 
@@ -153,35 +156,45 @@ class CoordinationMachine:
     # --- requests ---------------------------------------------------------------------------------------------------------
 
     def _apply_requests(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
-        at = commands.REQUESTS_HEADER.size
-        if len(command) < at:
+        try:
+            _, session_id, generation, first_sequence, count = _REQUESTS(command)
+        except struct.error:
             return Outcome([], refused=MARSHALLING_ERROR)
-        _, session_id, generation, first_sequence, count = commands.REQUESTS_HEADER.unpack_from(command)
         session = self.sessions.get(session_id)
-        outcome = Outcome([], session=session_id, generation=generation, first_sequence=first_sequence)
-        if session is None:
-            outcome.refused = SESSION_EXPIRED
-        elif self.is_other_generation(session, generation) or self.is_gap(session, first_sequence):
-            outcome.refused = SESSION_MOVED
-        elif count > (len(command) - at) // _HEAD_BYTES:
+        outcome = Outcome([], session_id, generation, first_sequence)
+        at, last, repeats = _REQUESTS_BYTES, first_sequence + count - 1, 0
+        if session is None or generation != session.generation or first_sequence != session.sequence + 1 or not count:
+            if session is None or not self._may_go_on(session, outcome):
+                outcome.refused = outcome.refused or SESSION_EXPIRED
+                return outcome
+            repeats = self.repeats(session, first_sequence)
+        if count > (len(command) - at) // _HEAD_BYTES:
             outcome.refused = MARSHALLING_ERROR
-        if session is None or outcome.refused:
             return outcome
-        repeats = self.repeats(session, first_sequence)
-        outcome.first_sequence = first_sequence + repeats
-        if repeats >= count:
-            outcome.replies = [] if answer else None
-            return outcome
-        at = _skip_frames(command, at, repeats)
+        if repeats or not count:
+            outcome.first_sequence = first_sequence + repeats
+            if repeats >= count:
+                outcome.replies = [] if answer else None
+                return outcome
+            at = _skip_frames(command, at, repeats)
+            count -= repeats
         self.sessions.before_change(session)
         run = Run(session, stamps.wall_ms, answer)
-        outcome.codes = self._run(run, command, at, first_index, count - repeats)
+        outcome.codes = self._run(run, command, at, first_index, count)
         if not run.closed:
-            session.sequence = first_sequence + count - 1
-            session.last_seen = Index(first_index + count - repeats - 1)
-        outcome.events, outcome.ended = run.events, run.ended
-        outcome.replies = run.replies if answer else None
+            session.sequence = last
+            session.last_seen = Index(first_index + count - 1)
+        outcome.events = run.events
+        outcome.ended = run.ended
+        if answer:
+            outcome.replies = run.replies
         return outcome
+
+    def _may_go_on(self, session: Session, outcome: Outcome) -> bool:
+        """A run that does not begin just behind what was applied of its session: refused, unless it repeats some of that."""
+        if self.is_other_generation(session, outcome.generation) or self.is_gap(session, outcome.first_sequence):
+            outcome.refused = SESSION_MOVED
+        return not outcome.refused
 
     def _run(self, run: Run, command: bytes, at: int, index: int, count: int) -> list[int]:
         """Apply `count` frames from `at`; gives their codes. Frames cut short, or shorter than their head, get Marshalling."""
@@ -215,18 +228,19 @@ class CoordinationMachine:
             version = _INT32(command, data_end)[0]
         except struct.error:
             return self._general(run, opcode, xid, command, at, end)
-        node = self.tree.nodes.get(path)
+        tree = self.tree
+        node = tree.nodes.get(path)
         if (
             node is None
             or not at < path_end <= data_end - 4
             or data_end + 4 > end
-            or not self.operations.version_matches(node.version, version)
+            or (version != -1 and not self.operations.version_matches(node.version, version))
             or (node.acl is not OPEN_ACL and not permits(node.acl, PERM_WRITE, run.session.identities))
         ):
             return self._general(run, opcode, xid, command, at, end)
         index = run.index
-        self.tree.set_data(path, node, command[path_end + 4 : data_end], index, run.wall_ms)
-        run.events.append(TreeEvent(run.position, CHANGED, path, Index(index), node.acl))
+        tree.set_data(path, node, command[path_end + 4 : data_end], index, run.wall_ms)
+        run.events.append(_new_tuple(TreeEvent, (run.position, CHANGED, path, index, node.acl, OPEN_ACL)))
         if run.answer:
             run.replies.append(encode_stat_reply(xid, index, node))
         return OK
@@ -386,7 +400,7 @@ class CoordinationMachine:
         self.sessions.before_change(session)
         session.attach(node, timeout_ms, address, Index(first_index))
         attached = Attached(NodeId(node), nonce, session.id, session.generation, timeout_ms, session.password, is_new)
-        return Outcome([OK], session=session.id, generation=session.generation, attached=attached)
+        return Outcome([OK], session.id, session.generation, attached=attached)
 
     def _apply_expire(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
         """Each session that ends takes one index; one that has acted since takes none."""
@@ -397,6 +411,8 @@ class CoordinationMachine:
         if count > (len(command) - at) // item.size:
             return Outcome([], refused=MARSHALLING_ERROR)
         outcome = Outcome([])
+        events: list[TreeEvent] = []
+        ended: list[SessionId] = []
         for number in range(count):
             session_id, last_seen = item.unpack_from(command, at + number * item.size)
             session = self.sessions.get(session_id)
@@ -408,8 +424,9 @@ class CoordinationMachine:
             run.index = first_index + run.position
             self.operations.end_session(run, session)
             outcome.codes.append(OK)
-            outcome.events += run.events
-            outcome.ended += run.ended
+            events += run.events
+            ended += run.ended
+        outcome.events, outcome.ended = events, ended
         return outcome
 
 

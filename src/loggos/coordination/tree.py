@@ -177,7 +177,8 @@ class Tree:
         if self.undo is not None:
             self.undo.append((self._undo_set_data, (node, node.data, node.version, node.mzxid, node.mtime)))
         node.data = data
-        node.version = next_version(node.version)
+        version = node.version
+        node.version = version + 1 if 0 <= version < 0x7FFFFFFF else next_version(version)
         node.mzxid = index
         node.mtime = wall_ms
 

@@ -23,6 +23,8 @@ from loggos.base.limits import (
     DISK_ANSWER_TIMEOUT_MS,
     DISK_HANG_STOP_MS,
     DISK_RESERVE_BYTES,
+    EARLY_SLOT_BYTES,
+    EARLY_SLOT_MS,
     LOG_TAIL_BYTES,
     SEGMENT_BYTES,
     SNAPSHOT_JOURNAL_BYTES,
@@ -57,6 +59,7 @@ class Engine(Protocol):
     def peer_lost(self, node: NodeId) -> None: ...
     def propose(self, payload: bytes, kind: Kind = ...) -> bool: ...
     def can_propose(self) -> bool: ...
+    def in_flight(self) -> int: ...
     def read_barrier(self, context: int) -> None: ...
     def admit(self, node: NodeId, incarnation: Incarnation) -> None: ...
     def ready(self) -> Ready | None: ...
@@ -124,6 +127,7 @@ class Replica:
         self.stopped = False
         self._term_cell_ms = 0  # the cell's clock when this node's term as leader began
         self._term_began = 0.0
+        self._proposed_s = 0.0  # when the last slot was proposed
         self.writes_stopped = ""
         self._handlers: dict[Type, Callable[[NodeId, Incarnation, bytes], None]] = {
             Type.MESSAGE: self._on_message,
@@ -338,13 +342,22 @@ class Replica:
         if not self.outbox.queue or self.writes_stopped:
             return
         if leader == self.node:
-            while self.outbox.queue and not self.space.is_low and self.engine.can_propose():
+            while self.outbox.queue and not self.space.is_low and self._is_time_to_propose():
+                self._proposed_s = self.world.clock.monotonic()
                 taken = self.engine.propose(encode_batch(self._stamp(), self.outbox.take(BATCH_BYTES_MAX)))
                 assert taken, "the engine refused what it said it would take"
         elif self.mesh.takes(leader):
             while self.outbox.queue:
                 runs = self.outbox.take(BATCH_BYTES_MAX)
                 self.mesh.post(leader, frame(Type.FORWARD, EPOCH.pack(self.outbox.epoch), *runs))
+
+    def _is_time_to_propose(self) -> bool:
+        """Group commit: what waits behind a slot in flight leaves together, but large batches and far peers are pipelined."""
+        if not self.engine.can_propose():
+            return False
+        if not self.engine.in_flight() or self.outbox.queue_bytes >= EARLY_SLOT_BYTES:
+            return True
+        return (self.world.clock.monotonic() - self._proposed_s) * 1000 >= EARLY_SLOT_MS
 
     def _stamp(self) -> Stamps:
         """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time."""

@@ -16,6 +16,7 @@ Must not know: the tree, the log beyond the service. Source: NIOServerCnxn.java,
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from loggos.base.errors import FrameError, OverloadedError
@@ -112,8 +113,8 @@ class Connection(Output):
         self._run_count = 0
         self._run_bytes = 0
         self._gathering = False
-        self._sealed: list[tuple[bytes, int, float]] = []  # command, last sequence, when
-        self._in_flight: list[tuple[int, int, float]] = []  # last sequence, command bytes, when
+        self._sealed: deque[tuple[bytes, int, float]] = deque()  # command, last sequence, when
+        self._in_flight: deque[tuple[int, int, float]] = deque()  # last sequence, command bytes, when
         self._pending_bytes = 0
         self.sequence = 0  # of the last write taken from the input
         self.answered_to = 0  # of the last write whose reply is queued
@@ -155,7 +156,8 @@ class Connection(Output):
                 return
             data = self._release_held()
         if self.state == LIVE:
-            self._touch()
+            if not self.touched:
+                self._touch()
             self._scan(data)
         elif self.state == HELLO:
             self._hello(data)
@@ -444,17 +446,17 @@ class Connection(Output):
             return True
         if self._run_count:
             self._seal()
-        sealed = self._sealed
+        sealed, propose = self._sealed, self.service.propose
         while sealed:
-            first = sealed.pop(0)
-            command, last, when_s = first
+            command, last, when_s = first = sealed.popleft()
             self._in_flight.append((last, len(command), when_s))
-            if not self.service.propose(command):
+            if not propose(command):
                 self._in_flight.pop()
-                sealed.insert(0, first)
+                sealed.appendleft(first)
                 self.pause(LOG_FULL)
                 return False
-        self.resume(LOG_FULL)
+        if self._paused:
+            self.resume(LOG_FULL)
         return True
 
     def has_unknown(self) -> bool:
@@ -482,7 +484,7 @@ class Connection(Output):
                 self.out.append(replies[position])
 
     def run_done(self, outcome: Outcome) -> None:
-        last, size, when_s = self._in_flight.pop(0)
+        last, size, when_s = self._in_flight.popleft()
         assert last == self.answered_to, (last, self.answered_to)
         self._pending_bytes -= size
         self._measure(when_s, len(outcome.codes))
@@ -490,7 +492,7 @@ class Connection(Output):
             self._drain()
         elif self._blocked:
             self.unblock()
-        if self.is_paused(PIPELINE) and self._is_half_answered():
+        if self._paused and self.is_paused(PIPELINE) and self._is_half_answered():
             self.resume(PIPELINE)
 
     def _is_half_answered(self) -> bool:
