@@ -163,8 +163,8 @@ class Link(End):
         return socket.inet_ntoa(packed), port
 
     def outgoing(self) -> socket.socket:
-        """A socket that the redirect rule lets pass."""
-        sock = socket.socket()
+        """A socket that the redirect rule lets pass. Its protocol is named, for else asyncio would leave Nagle's algorithm on."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
         return sock
 
