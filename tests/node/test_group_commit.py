@@ -1,0 +1,71 @@
+"""When a leader proposes the next slot: what waits behind one in flight gathers, unless it is much, or the last one left long ago."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loggos.base.limits import EARLY_SLOT_BYTES, EARLY_SLOT_MS
+from tests.node.kit import Cell, CellNode, SimSite, in_simulation, until
+
+
+def hang_all_disks(cell: Cell) -> None:
+    assert isinstance(cell.site, SimSite)
+    for host in cell.site.hosts.values():
+        host.platter.hang()
+
+
+def heal_all_disks(cell: Cell) -> None:
+    assert isinstance(cell.site, SimSite)
+    for host in cell.site.hosts.values():
+        host.platter.unhang()
+
+
+async def with_one_in_flight(cell: Cell) -> CellNode:
+    """A leader with one slot proposed that cannot be chosen, for no disk answers."""
+    cell.start()
+    leader = await cell.until_led()
+    await cell.until_equal()
+    hang_all_disks(cell)
+    await cell.propose(leader.number, b"a=1")
+    await asyncio.sleep(0)
+    assert leader.replica.engine.in_flight() == 1
+    return leader
+
+
+def test_what_waits_behind_a_slot_in_flight_leaves_together() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader = await with_one_in_flight(cell)
+        slot = leader.replica.registry.slot
+        for command in (b"b=1", b"b=2", b"b=3"):
+            await cell.propose(leader.number, command)
+        assert leader.replica.engine.in_flight() == 1 and len(leader.replica.outbox.queue) == 3
+        heal_all_disks(cell)
+        await until(lambda: leader.ledger.totals.get("b") == 6)
+        await cell.until_equal()
+        assert leader.replica.registry.slot == slot + 2
+
+    in_simulation(scenario)
+
+
+def test_a_large_batch_does_not_wait() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader = await with_one_in_flight(cell)
+        await cell.propose(leader.number, b"c=" + b"0" * EARLY_SLOT_BYTES + b"7")
+        assert leader.replica.engine.in_flight() == 2 and not leader.replica.outbox.queue
+        heal_all_disks(cell)
+        await until(lambda: leader.ledger.totals.get("c") == 7)
+
+    in_simulation(scenario)
+
+
+def test_slots_that_take_long_are_pipelined() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader = await with_one_in_flight(cell)
+        for number in range(3):
+            await asyncio.sleep(2 * EARLY_SLOT_MS / 1000)
+            await cell.propose(leader.number, b"d=%d" % (number + 1))
+            assert leader.replica.engine.in_flight() == 2 + number
+        heal_all_disks(cell)
+        await until(lambda: leader.ledger.totals.get("d") == 6)
+
+    in_simulation(scenario)
