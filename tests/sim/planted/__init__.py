@@ -6,6 +6,7 @@ from tests.sim.planted import consensus_bugs, coordination_bugs, node_bugs, stor
 from tests.sim.planted.bug import Bug
 
 # Not hunted by default: what they break is covered by another defence, or has not been seen to show in the default scenarios.
+# Tests of the engine have both (tests/consensus).
 ELUSIVE: dict[str, str] = {
     "vouching-ignored": "a wiped voter must be taken back within the few slots in flight of an entry that another missed",
     "behind-compaction": "the pre-vote refuses a candidate behind another's compaction already",

@@ -73,14 +73,14 @@ def _seesaw(draws: Draws, voters: list[str], others: list[str]) -> Args:
 
 
 def _depose(draws: Draws, voters: list[str], others: list[str]) -> Args:
-    how = draws.choice(["isolate"] * 4 + ["stutter"] * 8 + ["muzzle"] * 4 + ["pause", "hang_disk", "power_cut", "crash"])
+    how = draws.choice(["isolate"] * 4 + ["stutter"] * 7 + ["muzzle"] * 7 + ["pause", "hang_disk", "power_cut", "crash"])
     for_s = round(0.1 + 2 * draws.random() ** 2, 3) + (0.7 if how == "muzzle" else 0.0)
     return {
         "how": how,
         "for_s": for_s,
         "rejects": draws.chance(0.8),
         "after_s": round(draws.uniform(0.055, 0.15), 4),
-        "slow_s": draws.choice([0.0, 0.0, 1.5]),
+        "slow_s": draws.choice([0.0, 1.5, 1.5]),
         "young_s": draws.choice([0.0, round(draws.uniform(0.1, 0.6), 3), round(draws.uniform(0.1, 0.6), 3)]),
     }
 
