@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from loggos.base.ids import Stamps
 from loggos.coordination.machine import CoordinationMachine
+from loggos.coordination.tree import names_of_children
 from tests.coordination import kit
 from tests.coordination.kit import Driver, parse_multi, parse_reply, parse_stat, parse_string
 from tests.coordination.model import Error, Model
@@ -141,7 +142,7 @@ class Pair:
             assert self.driver.stat_of(path) == self.model.stat(path), path
             assert machine.tree.nodes[path].data == record.data
             names = [child.rsplit(b"/", 1)[1] for child in self.model.children(path)]
-            assert sorted(machine.tree.nodes[path].children or ()) == names
+            assert sorted(names_of_children(machine.tree.nodes[path])) == names
         check_links(machine)
 
     def same_elsewhere(self) -> None:
@@ -156,7 +157,7 @@ def check_links(machine: CoordinationMachine) -> None:
     """What is derived agrees with what it is derived from."""
     for path, node in machine.tree.nodes.items():
         if node.children is not None:
-            assert node.children and node.children.listing_bytes == sum(4 + len(name) for name in node.children), path
+            assert node.children and node.children.listing_bytes == sum(4 + len(name) for name in node.children.names()), path
     owned = {(session.id, path) for session in machine.sessions.values() for path in session.ephemerals}
     assert owned == {(node.owner, path) for path, node in machine.tree.nodes.items() if node.owner}
 

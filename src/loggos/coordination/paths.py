@@ -41,8 +41,3 @@ def parent_of(path: bytes) -> bytes | None:
     if not slash or b"\0" in path:
         return None
     return head or ROOT
-
-
-def name_of(path: bytes) -> bytes:
-    """What follows the last '/'."""
-    return path[path.rindex(b"/") + 1 :]

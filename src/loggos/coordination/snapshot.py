@@ -145,18 +145,17 @@ class Snapshot:
             yield
         nodes = self._tree.nodes
         self.save_node(ROOT, nodes[ROOT])
-        pending = [(b"/", list(nodes[ROOT].children or ()))]
+        pending = [list(nodes[ROOT].children or ())]
         while pending:
-            prefix, names = pending[-1]
-            if not names:
+            if not pending[-1]:
                 pending.pop()
                 continue
-            path = prefix + names.pop()
+            path = pending[-1].pop()
             node = nodes.get(path)
             if node is not None:
                 self.save_node(path, node)
                 if node.children:
-                    pending.append((path + b"/", list(node.children)))
+                    pending.append(list(node.children))
             yield
 
 

@@ -1,8 +1,8 @@
 """The tree of znodes: state and infallible changes. Who may change what is decided before, in operations.py.
 
-Rules: a path is UTF-8 bytes, '/' is the root. `nodes` has every node; a node's `children` has names only, None when there are
-none, so the object graph has no cycles. Before a node changes, `saver` (a running snapshot) may keep its old encoding. While
-`undo` is a list, every change leaves there what takes it back (a multi in progress).
+Rules: a path is UTF-8 bytes, '/' is the root. `nodes` has every node; a node's `children` has paths only (the very objects that
+are the keys of `nodes`), None when there are none, so the object graph has no cycles. Before a node changes, `saver` (a running
+snapshot) may keep its old encoding. While `undo` is a list, every change leaves there what takes it back (a multi in progress).
 Must not know: sessions' rules, requests, clocks. Source: DataTree.java, DataNode.java of Apache ZooKeeper 3.8.
 """
 
@@ -12,20 +12,25 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from loggos.coordination.acl import OPEN_ACL, READ_ACL, AclList
-from loggos.coordination.paths import CONFIG, RESERVED_PATHS, ROOT, name_of, parent_of
+from loggos.coordination.paths import CONFIG, RESERVED_PATHS, ROOT, parent_of
 from loggos.coordination.zookeeper.codec import STAT
 
 _NAME_LENGTH_BYTES: Final = 4  # before each name in a listing
 
 
 class Children(dict[bytes, None]):
-    """The names of a node's children in order of creation, and how many bytes their listing takes on the wire."""
+    """The paths of a node's children in order of creation, and how many bytes the listing of their names takes on the wire."""
 
     __slots__ = ("listing_bytes",)
 
     def __init__(self) -> None:
         super().__init__()
         self.listing_bytes = 0
+
+    def names(self) -> list[bytes]:
+        """What follows the last '/' of each path."""
+        start = next(iter(self), b"").rfind(b"/") + 1
+        return [path[start:] for path in self]
 
 
 class Znode:
@@ -89,7 +94,17 @@ def encode_stat(node: Znode) -> bytes:
 
 def listing_bytes_with(parent: Znode, path: bytes) -> int:
     """What the listing of `parent` would take with the child at `path` added."""
-    return (parent.children.listing_bytes if parent.children else 0) + _NAME_LENGTH_BYTES + len(name_of(path))
+    return (parent.children.listing_bytes if parent.children else 0) + name_bytes(path)
+
+
+def name_bytes(path: bytes) -> int:
+    """What the name at the end of `path` takes in a listing."""
+    return _NAME_LENGTH_BYTES + len(path) - path.rindex(b"/") - 1
+
+
+def names_of_children(node: Znode) -> list[bytes]:
+    """In order of creation."""
+    return node.children.names() if node.children else []
 
 
 class Tree:
@@ -113,22 +128,20 @@ class Tree:
         return self.nodes[parent_of(path) or ROOT]
 
     def link(self, path: bytes, parent: Znode) -> None:
-        """Enter a node's name in its parent's children."""
+        """Enter a node in its parent's children."""
         children = parent.children
         if children is None:
             children = parent.children = Children()
-        name = name_of(path)
-        assert name not in children, path
-        children[name] = None
-        children.listing_bytes += _NAME_LENGTH_BYTES + len(name)
+        assert path not in children, path
+        children[path] = None
+        children.listing_bytes += name_bytes(path)
 
     def unlink(self, path: bytes, parent: Znode) -> None:
-        """Take a node's name out of its parent's children."""
+        """Take a node out of its parent's children."""
         children = parent.children
         assert children is not None, path
-        name = name_of(path)
-        del children[name]
-        children.listing_bytes -= _NAME_LENGTH_BYTES + len(name)
+        del children[path]
+        children.listing_bytes -= name_bytes(path)
         if not children:
             parent.children = None
 

@@ -22,7 +22,7 @@ from loggos.base.ids import SessionId
 from loggos.base.limits import DESCENDANTS_COUNTED_MAX, MULTI_OPERATIONS_MAX, MULTI_READ_BYTES_MAX
 from loggos.coordination.acl import DIGEST, OPEN_ACL, Identities, permits
 from loggos.coordination.service import Client, CoordinationService
-from loggos.coordination.tree import Znode, encode_stat
+from loggos.coordination.tree import Znode, encode_stat, names_of_children
 from loggos.coordination.watches import (
     CHILD,
     DATA,
@@ -164,7 +164,7 @@ def _listing(client: ReadingClient, frame: bytes) -> tuple[Znode, bytes]:
     node = _readable(client, path)
     if watch:
         _watch(client, path, CHILD)
-    return node, encode_strings(node.children or ())
+    return node, encode_strings(names_of_children(node))
 
 
 def get_children(client: ReadingClient, xid: int, frame: bytes) -> bytes:
@@ -222,7 +222,7 @@ def _read_one(client: ReadingClient, opcode: int, path: bytes) -> bytes:
     head = MULTI_HEADER.pack(opcode, False, 0)
     if opcode == OP_GET_DATA:
         return head + (_NULL if node.data is None else encode_buffer(node.data)) + encode_stat(node)
-    return head + encode_strings(node.children or ())
+    return head + encode_strings(names_of_children(node))
 
 
 def get_ephemerals(client: ReadingClient, xid: int, frame: bytes) -> bytes:
@@ -249,13 +249,12 @@ def _count_below(service: CoordinationService, path: bytes) -> int:
     count = 0
     waiting = [path]
     while waiting:
-        parent = waiting.pop()
-        children = nodes[parent].children
+        children = nodes[waiting.pop()].children
         if children:
             count += len(children)
             if count > DESCENDANTS_COUNTED_MAX:
                 raise ReadError(REQUEST_TIMEOUT)
-            waiting.extend([parent + b"/" + name for name in children])
+            waiting.extend(children)
     return count
 
 
