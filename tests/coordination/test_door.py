@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loggos.base.ids import NodeId
-from loggos.base.limits import (
-    DESCENDANTS_COUNTED_MAX,
-)
+from loggos.base.limits import DESCENDANTS_COUNTED_MAX, LEADERLESS_REFUSE_MS
 from loggos.coordination.acl import SUPER
 from loggos.coordination.service import ServiceOptions
 from loggos.coordination.zookeeper import codec, requests
@@ -369,6 +367,24 @@ async def test_without_a_leader_for_long_clients_are_sent_away_and_new_ones_refu
     other = RawClient(cell)
     other.send(other.hello())
     assert other.closed and other.take() == b""
+    cell.lead(1)
+    await RawClient(cell).connect()
+
+
+@in_loop
+async def test_without_a_leader_new_clients_are_sent_on_sooner_than_old_ones() -> None:
+    cell = FakeCell().start()
+    old = await RawClient(cell).connect()
+    cell.lead(0)
+    cell.logs[1].held = True
+    waiting = RawClient(cell)
+    waiting.send(waiting.hello())
+    assert not waiting.closed, "an election may be over in a moment"
+    cell.advance((LEADERLESS_REFUSE_MS + 100) / 1000)
+    late = RawClient(cell)
+    late.send(late.hello())
+    assert waiting.closed and late.closed and late.take() == b"" and not old.closed
+    cell.logs[1].held = False
     cell.lead(1)
     await RawClient(cell).connect()
 

@@ -97,3 +97,29 @@ def test_a_follower_that_is_not_heard_interrupts_and_is_told_of_no_leader() -> N
         assert leader.replica.leader == leader.number and leader.replica.status.ballot == ballot, "the cell was not disturbed"
 
     in_simulation(scenario)
+
+
+def test_what_is_on_its_way_is_not_given_up_before_another_leads() -> None:
+    """A leader that steps down and leads again at once has chosen what it had proposed: nobody is interrupted meanwhile."""
+
+    async def scenario(cell: Cell) -> None:
+        watchers = clocked(cell)
+        cell.start()
+        leader = await cell.until_led()
+        await cell.until_equal()
+        network = site_of(cell).world.network
+        others = [number for number in cell.nodes if number != leader.number]
+        for number in others:
+            network.cut(f"n{leader.number}", f"n{number}")
+            network.cut(f"n{number}", f"n{leader.number}")
+        watcher = watchers[leader.number]
+        await cell.propose(leader.number, b"a=1")
+        await until(lambda: leader.replica.leader == 0)
+        assert watcher.of("leader_changed")[-1][1] == 0 and not watcher.of("interrupted")
+        await until(lambda: any(cell.nodes[number].replica.leader in others for number in others))
+        assert not watcher.of("interrupted")
+        network.heal()
+        await until(lambda: leader.replica.leader in others)
+        assert watcher.of("interrupted")
+
+    in_simulation(scenario)

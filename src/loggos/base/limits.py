@@ -139,6 +139,9 @@ LOOP_STALL_MS: Final = 500  # a tick later than this is a stall of this process:
 # without a known leader for this long clients are sent away: of the shortest session (4 s) a client that pings every third has
 # 2.7 s left, less up to 0.8 s until the leader's loss is noticed, and it needs some to move
 LEADERLESS_CLOSE_MS: Final = 1_500
+# without one for this long, clients that connect are sent on at once: an election after a crash is over sooner, and a node that
+# is cut off would only hold them up
+LEADERLESS_REFUSE_MS: Final = 150
 TOUCHES_PER_NOTE_MAX: Final = 8_192  # session ids in one note to the leader: 64 KB
 BENCH_RELAY_BYTES_MAX: Final = 16 << 20  # held back in one direction of one connection; beyond it the relay stops reading
 

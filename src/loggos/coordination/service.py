@@ -29,6 +29,7 @@ from loggos.base.limits import (
     CONNECTIONS_PER_ADDRESS_MAX,
     HEARTBEAT_MS,
     LEADERLESS_CLOSE_MS,
+    LEADERLESS_REFUSE_MS,
     SESSION_TICK_MS,
     WATCHES_PER_CONNECTION_MAX,
 )
@@ -233,11 +234,22 @@ class CoordinationService:
             hook(now_s)
         if not self.serving() and (self.clients or self._attaching):
             self.close_all("no leader is known: this node can serve no session")
+        elif self._attaching and not self.admits():
+            for client in list(self._attaching.values()):
+                client.close("no leader is known: another node may know one")
 
     def serving(self) -> bool:
         """May this node serve sessions now? For a while it may without a leader, so that an election disturbs nobody."""
+        return self._leaderless_ms() < self.options.leaderless_close_ms
+
+    def admits(self) -> bool:
+        """May this node take up sessions now? It gives up sooner than for those it has: the client is about to choose a node."""
+        return self._leaderless_ms() < min(LEADERLESS_REFUSE_MS, self.options.leaderless_close_ms)
+
+    def _leaderless_ms(self) -> float:
+        """For how long no leader has been known; 0 while one is."""
         since = self._leaderless_since_s
-        return since is None or (self.clock.monotonic() - since) * 1000 < self.options.leaderless_close_ms
+        return 0.0 if since is None else (self.clock.monotonic() - since) * 1000
 
     # --- what doors ask for ----------------------------------------------------------------------------------------------
 

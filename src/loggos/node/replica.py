@@ -449,7 +449,8 @@ class Replica:
             self._begin_term()
         self._status = new
         if (old.leader, old.ballot) != (new.leader, new.ballot):
-            self._interrupt()
+            if new.leader != NO_NODE:  # until another leads, what is on its way may yet be applied, and where should clients go?
+                self._interrupt()
             self.log("leader", leader=new.leader, ballot=new.ballot, role=new.role.name.lower())
         if old.heard and not new.heard:
             self._interrupt()  # what is on its way may never arrive

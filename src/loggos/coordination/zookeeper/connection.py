@@ -224,8 +224,8 @@ class Connection(Output):
     def _connect(self, payload: bytes) -> None:
         request = read_connect(payload)
         self.counters.packets_received += 1
-        if not self.service.serving():
-            self.close("no leader is known: this node can serve no session")
+        if not self.service.admits():
+            self.close("no leader is known: this node can take up no session")
             return
         if self.is_ahead(request.last_zxid_seen):
             self.close(f"the client has seen {request.last_zxid_seen:#x}, this node only {self.service.index:#x}")
