@@ -1,8 +1,9 @@
 """What this node has handed to the log and waits for: admission, epochs, and the fate of each run (rule 12).
 
-A run is *queued* (not yet with a leader) or *sent* (with the leader, or in a slot). When leadership changes or the
-way to the leader breaks, the fate of what was sent is unknown: the epoch moves on, everything is dropped, and
-services are told. Nothing is ever sent twice. Pure bookkeeping: it sends nothing itself.
+A run is *queued* (not yet with a leader) or *sent* (with the leader, or in a slot). When another node leads or the way to the
+leader breaks, the fate of what was sent is unknown: the epoch moves on, everything is dropped, what was queued meanwhile too,
+and services are told. While nobody leads, what was sent may yet be applied, and is waited for. Nothing is ever sent twice.
+Pure bookkeeping: it sends nothing itself.
 """
 
 from __future__ import annotations
