@@ -19,8 +19,8 @@ RETRANSMIT_BACKOFF_MS_MAX: Final = 2_000  # or later: on ways seen to be slow, a
 RETRANSMIT_BYTES_MAX: Final = 512 << 10  # entries sent again at a time, unless a single one is larger: as LEARN_BYTES_MAX
 IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
 # while a slot is in flight the next waits for it and so gathers more, unless it has this much already, or the last one left this
-# long ago when the loop next turns (a tick later at most): disks and links near by are served best by few large slots, far ones by
-# many at once
+# long ago when the loop next turns (a tick later at most): disks and links near by are served best by few large slots, far
+# ones by many at once
 EARLY_SLOT_BYTES: Final = 16 << 10
 EARLY_SLOT_MS: Final = 2
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
