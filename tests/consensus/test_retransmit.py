@@ -8,6 +8,7 @@ from collections import deque
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.core import Bounds
 from loggos.consensus.engine import Paxos
+from loggos.consensus.leader import Peer
 from loggos.consensus.types import Accept, Accepted, HardState, HeartbeatReply, Promise, Restored
 from tests.consensus.test_scenarios import B1, LIFE, MEMBERS, data, drain, lead_by_hand, lone
 
@@ -221,3 +222,17 @@ def test_copies_do_not_fill_a_slow_way() -> None:
     assert held > 190, "of the 200 that fit in 30 s"
     assert carried - held <= 5, "copies"
     assert proposed - held <= Bounds().in_flight_slots
+
+
+def test_a_follower_that_lost_what_it_held_in_memory_makes_progress_again() -> None:
+    """It restarts in the same life, so what it says it holds goes down: each step up from there ends the backoff."""
+    peer = Peer(0)
+    peer.held = Slot(8)
+    peer.note_answer(10)
+    peer.start_pacing()  # its connection was lost
+    peer.held = Slot(2)
+    peer.note_answer(20)
+    peer.backoff_ms = 1_600
+    peer.held = Slot(3)
+    peer.note_answer(30)
+    assert peer.backoff_ms == 0 and peer.patient_ms == 30

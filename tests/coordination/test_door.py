@@ -390,6 +390,17 @@ async def test_without_a_leader_new_clients_are_sent_on_sooner_than_old_ones() -
 
 
 @in_loop
+async def test_a_cell_of_one_node_has_nowhere_to_send_new_clients_to() -> None:
+    cell = FakeCell(options=ServiceOptions(standalone=True)).start()
+    cell.lead(0)
+    cell.logs[1].held = True
+    cell.advance((LEADERLESS_REFUSE_MS + 100) / 1000)
+    waiting = RawClient(cell)
+    waiting.send(waiting.hello())
+    assert not waiting.closed
+
+
+@in_loop
 async def test_a_snapshot_installed_under_us_disconnects_all() -> None:
     cell = FakeCell().start()
     client = await RawClient(cell).connect()

@@ -35,12 +35,12 @@ class Peer:
         self.chosen = NO_SLOT
         self.held = NO_SLOT  # it holds everything up to this slot, durable or soon
         self.read_round = 0
-        self.furthest = NO_SLOT  # of all that it ever said
         self.patient_ms = now_ms  # entries were sent, or sent again, or it got further: since then it is waited for
         self.start_pacing()
 
     def start_pacing(self) -> None:
-        """Nothing is known of how slow the way to it is."""
+        """Nothing is known of how slow the way to it is, nor of how far it is: what it had in memory only may be lost."""
+        self.furthest = NO_SLOT  # of all that it said since
         self.backoff_ms = 0  # after what was sent again without effect
         self.timed: tuple[Slot, int] | None = None  # a slot and when it was sent: how long its answer takes is measured
         self.took_ms = 0  # how long answers took lately: the longest, fading

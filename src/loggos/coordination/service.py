@@ -244,7 +244,10 @@ class CoordinationService:
 
     def admits(self) -> bool:
         """May this node take up sessions now? It gives up sooner than for those it has: the client is about to choose a node."""
-        return self._leaderless_ms() < min(LEADERLESS_REFUSE_MS, self.options.leaderless_close_ms)
+        patience_ms = self.options.leaderless_close_ms
+        if not self.options.standalone:  # there are others to choose from
+            patience_ms = min(LEADERLESS_REFUSE_MS, patience_ms)
+        return self._leaderless_ms() < patience_ms
 
     def _leaderless_ms(self) -> float:
         """For how long no leader has been known; 0 while one is."""
