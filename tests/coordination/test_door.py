@@ -390,6 +390,47 @@ async def test_without_a_leader_new_clients_are_sent_on_sooner_than_old_ones() -
 
 
 @in_loop
+async def test_a_connect_request_that_met_no_leader_is_not_proposed_after_its_client_left() -> None:
+    cell = FakeCell(2).start()
+    client = await RawClient(cell, 1).connect()
+    client.lose()
+    cell.lead(0)
+    again, other = RawClient(cell, 1), RawClient(cell, 2)
+    for each in (again, other):
+        each.session, each.password = client.session, client.password
+    again.send(again.hello())
+    await settle()
+    assert not again.closed and len(cell.entries) == 1
+    again.lose()
+    cell.lead(2)
+    await other.connect()
+    session = cell.logs[1].machine.sessions[client.session]
+    assert (session.node, session.generation) == (2, 2) and not other.closed
+
+
+@in_loop
+async def test_what_met_no_leader_goes_to_the_next_one_whatever_was_sent_to_the_last() -> None:
+    cell = FakeCell().start()
+    waiting, unlucky = await RawClient(cell).connect(), await RawClient(cell).connect()
+    cell.logs[1].held = True
+    unlucky.send(unlucky.create(b"/sent"))
+    await settle()
+    cell.lead(0)
+    waiting.send(waiting.create(b"/kept"))
+    late = RawClient(cell)
+    late.send(late.hello())
+    await settle()
+    cell.logs[1].interrupt()
+    assert unlucky.closed and not waiting.closed and not late.closed
+    cell.logs[1].held = False
+    cell.lead(1)
+    await settle()
+    (reply,) = waiting.received()
+    assert isinstance(reply, Reply) and reply.error == 0
+    assert b"/kept" in cell.logs[1].machine.tree.nodes and late.greeting().session
+
+
+@in_loop
 async def test_a_cell_of_one_node_has_nowhere_to_send_new_clients_to() -> None:
     cell = FakeCell(options=ServiceOptions(standalone=True)).start()
     cell.lead(0)

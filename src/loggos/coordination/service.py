@@ -8,6 +8,8 @@ Rules:
   write are answered there, so they see neither less nor more than that session's earlier writes.
 - Events of operation k reach a client before the reply of operation k and before everything after it.
 - A session is served by the connection of its highest generation; an older one on this node is closed.
+- While no leader is known nothing is proposed: a connect request is held here, writes wait with their client. So neither can be
+  applied after its client has gone elsewhere, nor is it given up with what had been sent to the leader that was lost.
 - A node that has known no leader for a while sends its clients away: it can neither keep their sessions alive nor tell them
   that they died.
 
@@ -189,6 +191,7 @@ class CoordinationService:
         self.liveness = self.make_liveness()
         self.clients: dict[SessionId, Client] = {}
         self._attaching: dict[int, Client] = {}
+        self._held: dict[int, bytes] = {}  # commands of those attaching that wait for a leader
         self._next_nonce = entropy.below(1 << 62)
         self._gathering: list[Client] = []
         self._flush_scheduled = False
@@ -264,17 +267,23 @@ class CoordinationService:
         low, high = self.options.timeout_ms_min, self.options.timeout_ms_max
         command = encode_attach(session, self.node, nonce, min(max(timeout_ms, low), high), password, address)
         self._attaching[nonce] = client
-        try:
-            self.log.propose(MACHINE_ID, command)
-        except OverloadedError:
-            self.counters.overloads += 1
+        if self.log.leader == NO_NODE:
+            self._held[nonce] = command
+        elif not self.propose(command):
             del self._attaching[nonce]
-            raise
+            raise OverloadedError("the log takes no connect request now")
         return nonce
+
+    def _propose_held(self) -> None:
+        held, self._held = self._held, {}
+        for nonce, command in held.items():
+            if not self.propose(command):
+                self._attaching[nonce].close("the log is full")
 
     def forget(self, client: Client, nonce: int) -> None:
         """The client's connection is gone. Its session lives on until it expires."""
         self._attaching.pop(nonce, None)
+        self._held.pop(nonce, None)
         if self.clients.get(client.session) is client:
             del self.clients[client.session]
         self._stalled.pop(client, None)
@@ -304,7 +313,9 @@ class CoordinationService:
             self._stalled.pop(client, None)
 
     def propose(self, command: bytes) -> bool:
-        """False: the log is full and took nothing."""
+        """False: the log is full, or nobody leads; nothing was taken."""
+        if self.log.leader == NO_NODE:
+            return False
         try:
             self.log.propose(MACHINE_ID, command)
         except OverloadedError:
@@ -418,7 +429,8 @@ class CoordinationService:
 
     def interrupted(self) -> None:
         self.counters.interruptions += 1
-        unknown = [client for client in self._all_clients() if self.fate_unknown(client)]
+        held = [self._attaching[nonce] for nonce in self._held]
+        unknown = [client for client in self._all_clients() if self.fate_unknown(client) and client not in held]
         if unknown:
             logger.info("%d clients are disconnected: the outcome of their last requests is unknown", len(unknown))
         for client in unknown:
@@ -434,7 +446,9 @@ class CoordinationService:
         elif self._leaderless_since_s is None:
             self._leaderless_since_s = self.clock.monotonic()
         self.liveness.leader_changed(is_self)
-        self._retry_stalled()
+        if leader != NO_NODE:
+            self._propose_held()
+            self._retry_stalled()
 
     def restored(self) -> None:
         self.index = self.log.index
