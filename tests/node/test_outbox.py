@@ -80,10 +80,10 @@ class OutboxModel(RuleBasedStateMachine):
         if mine:
             self.sent.popleft()
 
-    @rule()
-    def leadership_changes(self) -> None:
-        out = bool(self.sent) or (bool(self.waiting) and self.partly_taken())
-        told = self.outbox.interrupt()
+    @rule(has_led=st.booleans())
+    def leadership_changes(self, has_led: bool) -> None:
+        out = bool(self.sent) or (bool(self.waiting) and (has_led or self.partly_taken()))
+        told = self.outbox.interrupt(has_led)
         if self.sent:
             assert told
         if told:
@@ -135,6 +135,13 @@ def test_a_single_command_larger_than_the_bound_is_taken_alone() -> None:
     outbox.put(7, b"x" * 500)
     with pytest.raises(OverloadedError, match="508 bytes of node 1 wait"):
         outbox.put(7, b"")
+
+
+def test_what_a_leader_queued_is_given_up_though_nothing_was_sent() -> None:
+    outbox = Outbox(ME, 5)
+    outbox.put(7, b"expire")
+    assert outbox.interrupt(queued_too=True) and not outbox.queue and outbox.epoch == 6
+    assert not outbox.interrupt(queued_too=True), "nothing waits any more"
 
 
 def test_room_comes_back_with_outcomes_and_with_interruptions() -> None:

@@ -123,3 +123,30 @@ def test_what_is_on_its_way_is_not_given_up_before_another_leads() -> None:
         assert watcher.of("interrupted")
 
     in_simulation(scenario)
+
+
+def test_what_a_leader_queued_is_not_forwarded_to_the_next_one() -> None:
+    """It judged by its own clock (rule 13): another leader must not carry it out."""
+
+    async def scenario(cell: Cell) -> None:
+        watchers = clocked(cell)
+        cell.start()
+        leader = await cell.until_led()
+        other = next(node for node in cell.running() if node is not leader)
+        await cell.propose(other.number, b"a=1")
+        await cell.until_equal()
+        hosts = site_of(cell).hosts.values()
+        for host in hosts:
+            host.platter.hang()
+        await cell.propose(other.number, b"a=1")
+        await until(lambda: leader.replica.engine.in_flight() == 1)
+        await cell.propose(leader.number, b"judged=1")
+        assert leader.replica.outbox.queue and not leader.replica.outbox.has_sent
+        leader.replica.resign("the test says so")
+        for host in hosts:
+            host.platter.unhang()
+        await until(lambda: watchers[leader.number].of("interrupted"))
+        await cell.until_equal()
+        assert all("judged" not in node.ledger.totals for node in cell.running())
+
+    in_simulation(scenario)

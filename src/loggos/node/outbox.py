@@ -78,9 +78,10 @@ class Outbox:
     def has_sent(self) -> bool:
         return bool(self._sent_own)
 
-    def interrupt(self) -> bool:
-        """Leadership changed. If anything was out: give up everything under a new epoch, and say True."""
-        if not self._sent_own:
+    def interrupt(self, queued_too: bool = False) -> bool:
+        """Leadership changed. If anything was out: give up everything under a new epoch, and say True. `queued_too`: what was
+        queued as this node's own leader is no other's to take (an expiry that its own clock has judged, rule 13)."""
+        if not self._sent_own and not (queued_too and self._queued_own):
             self._keep_only_own()
             return False
         self.epoch = (self.epoch + 1) % EPOCHS

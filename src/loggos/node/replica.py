@@ -127,6 +127,7 @@ class Replica:
         self.stopped = False
         self._term_cell_ms = 0  # the cell's clock when this node's term as leader began
         self._term_began = 0.0
+        self._has_led = False  # since the last interruption
         self._proposed_s = 0.0  # when the last slot was proposed
         self.writes_stopped = ""
         self._handlers: dict[Type, Callable[[NodeId, Incarnation, bytes], None]] = {
@@ -455,6 +456,7 @@ class Replica:
         if old.heard and not new.heard:
             self._interrupt()  # what is on its way may never arrive
             self.log("not heard by the leader", leader=new.leader)
+        self._has_led = self._has_led or new.settled
         if self.leader != self._leader_told:
             self._leader_told = self.leader
             self.metrics.count("leader_changes")
@@ -466,7 +468,8 @@ class Replica:
         self._term_began = self.world.clock.monotonic()
 
     def _interrupt(self) -> None:
-        if self.outbox.interrupt():
+        has_led, self._has_led = self._has_led, self._status.settled
+        if self.outbox.interrupt(has_led):
             self.metrics.count("interruptions")
             for follower in self.registry.followers.values():
                 follower.interrupted()
