@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from loggos.base.ids import NodeId
-from loggos.base.limits import ELECTION_TIMEOUT_MS
+from loggos.base.limits import EARLY_SLOT_MS, ELECTION_TIMEOUT_MS
 from tests.node.kit import LEDGER, Cell, CellNode, SimSite, Watcher, in_simulation, until
 
 
@@ -134,12 +134,13 @@ def test_what_a_leader_queued_is_not_forwarded_to_the_next_one() -> None:
         leader = await cell.until_led()
         other = next(node for node in cell.running() if node is not leader)
         await cell.propose(other.number, b"a=1")
-        await cell.until_equal()
+        await until(lambda: all(node.ledger.totals for node in cell.running()))
         hosts = site_of(cell).hosts.values()
         for host in hosts:
             host.platter.hang()
         await cell.propose(other.number, b"a=1")
-        await until(lambda: leader.replica.engine.in_flight() == 1)
+        while not leader.replica.engine.in_flight():
+            await asyncio.sleep(EARLY_SLOT_MS / 10_000)
         await cell.propose(leader.number, b"judged=1")
         assert leader.replica.outbox.queue and not leader.replica.outbox.has_sent
         leader.replica.resign("the test says so")
