@@ -114,7 +114,7 @@ def test_purity_ends_at_the_ports_and_at_type_checking() -> None:
     assert not list(rules.impure(files))
 
 
-@pytest.mark.parametrize("path", ["/home/" + "ada/x", "/Users/" + "ada/x", "/ro" + "ot/x"])
+@pytest.mark.parametrize("path", ["/home/" + "ada/x", "/Users/" + "ada/x", "/ro" + "ot/.x"])
 def test_paths_of_a_machine_are_found(path: str) -> None:
     assert list(rules.machine_paths("README.md", f"see {path}"))
 

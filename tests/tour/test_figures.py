@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loggos.app.tour import charts, figures
+from loggos.app.tour import figures
+from loggos.draw import charts
 from tests.tour.stories import changed, story
 
 

@@ -36,6 +36,11 @@ class ConfigError(LoggosError):
     """The configuration, the command line or the data directory cannot be used as it is. Nothing was overwritten."""
 
 
+class InputError(LoggosError):
+    """A file, a series or a figure that was given to work on cannot be used: the message names the place, and what to do or to
+    measure next."""
+
+
 class PeerError(LoggosError):
     """Another node sent what the peer protocol does not allow: its connection is closed."""
 
