@@ -139,8 +139,8 @@ def test_what_a_leader_queued_is_not_forwarded_to_the_next_one() -> None:
         for host in hosts:
             host.platter.hang()
         await cell.propose(other.number, b"a=1")
-        while not leader.replica.engine.in_flight():
-            await asyncio.sleep(EARLY_SLOT_MS / 10_000)  # noqa: ASYNC110 - simulated time, finer than `until`
+        while not leader.replica.engine.in_flight():  # noqa: ASYNC110 - simulated time, finer than `until`
+            await asyncio.sleep(EARLY_SLOT_MS / 10_000)
         await cell.propose(leader.number, b"judged=1")
         assert leader.replica.outbox.queue and not leader.replica.outbox.has_sent
         leader.replica.resign("the test says so")
