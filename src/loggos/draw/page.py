@@ -10,9 +10,10 @@ from typing import Final
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --page: #fbfbf9; --card: #ffffff; --rule: #dfe3e8;
-  --blue: #2563a8; --wash: #2563a826; --red: #c0392b; --amber: #b26a00; --good: #1d7f4e; }
+  --blue: #2563a8; --wash: #2563a826; --red: #c0392b; --amber: #b26a00; --good: #1d7f4e; --plum: #7b4aa8; --teal: #0f7c86; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #9aa5b3; --page: #14181d; --card: #1c2229; --rule: #323b45;
-  --blue: #6fb0f2; --wash: #6fb0f22e; --red: #f0786a; --amber: #e6a740; --good: #56c990; } }
+  --blue: #6fb0f2; --wash: #6fb0f22e; --red: #f0786a; --amber: #e6a740; --good: #56c990; --plum: #c39bef;
+  --teal: #4fc3cf; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
@@ -40,6 +41,12 @@ svg { display: block; width: 100%; min-width: 40rem; height: auto; font-family: 
 .bar { fill: var(--blue); } .leader { --mark: var(--red); } .holder { --mark: var(--amber); }
 .band { fill: var(--mark); opacity: .14; } .edge { stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .pin, .solid { fill: var(--mark); } .pin-text { fill: var(--card); font-size: 12px; font-weight: 700; }
+.s0 { --mark: var(--blue); } .s1 { --mark: var(--amber); } .s2 { --mark: var(--good); } .s3 { --mark: var(--plum); }
+.s4 { --mark: var(--red); } .s5 { --mark: var(--teal); }
+.fill { fill: var(--mark); } .wash { fill: var(--mark); opacity: .16; } .hover { fill: transparent; }
+.stroke { fill: none; stroke: var(--mark); stroke-width: 1.8; stroke-linejoin: round; } .dashed { stroke-dasharray: 6 4; }
+.level { stroke: var(--red); stroke-width: 1.2; stroke-dasharray: 3 3; } .level-name { fill: var(--red); font-size: 12px; }
+ul.words { margin: 0; padding-left: 1.2rem; } ul.words li { padding: .15rem 0; } .card + .card { margin-top: .8rem; }
 """
 
 
