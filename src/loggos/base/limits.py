@@ -171,3 +171,9 @@ SIM_SEEDS_MAX: Final = 100_000  # in one call: days of work
 SIM_SHRINK_RUNS_MAX: Final = 60  # runs spent on making one failing schedule smaller: about five minutes
 SIM_SHRUNK_FAILURES_MAX: Final = 4  # of one call; the others are printed with the command that shrinks them
 SIM_VIOLATIONS_SHOWN_MAX: Final = 5  # of one seed; the first ones tell most
+
+# --- load balancing: pool, middleware ----------------------------------------------------------------------------------------
+METER_WINDOW_S: Final = 10.0  # latencies older than this no longer say how fast a server is now
+METER_SAMPLES_MAX: Final = 16  # kept for one number of requests in flight: a median that is steady and still follows in time
+METER_LEVELS_MAX: Final = 256  # numbers of requests in flight that are told apart; with the samples, 4,096 pairs of floats at most
+LOAD_HEADER_BYTES_MAX: Final = 4 << 10  # a load report that is longer is not read: ours has 60 bytes
