@@ -177,3 +177,20 @@ METER_WINDOW_S: Final = 10.0  # latencies older than this no longer say how fast
 METER_SAMPLES_MAX: Final = 16  # kept for one number of requests in flight: a median that is steady and still follows in time
 METER_LEVELS_MAX: Final = 256  # numbers of requests in flight that are told apart; with the samples, 4,096 pairs of floats at most
 LOAD_HEADER_BYTES_MAX: Final = 4 << 10  # a load report that is longer is not read: ours has 60 bytes
+
+# --- planning: measurements and forecasts ------------------------------------------------------------------------------------
+OBSERVE_LINE_BYTES_MAX: Final = 1 << 20  # one line of a measurement file; longer ones are no measurements
+OBSERVE_POINTS_MAX: Final = 5_000_000  # values read from one source, all series together: 24 bytes each while reading
+OBSERVE_SERIES_MAX: Final = 10_000  # series of one source: about 1 KB each
+OBSERVE_COLUMNS_MAX: Final = 1_000  # columns of one CSV file
+OBSERVE_DOCUMENT_BYTES_MAX: Final = 128 << 20  # a JSON document or an HTTP answer: it is held whole, decoded about 5 times larger
+OBSERVE_GRID_POINTS_MAX: Final = 2_000_000  # of a regular grid: a year of 16-second steps
+FINDINGS_PER_KIND_MAX: Final = 5  # shown one by one; the rest is counted
+PROMETHEUS_POINTS_MAX: Final = 11_000  # steps the server allows in one range query
+PROMETHEUS_PIECES_MAX: Final = 1_000  # range queries that one request is cut into: 11 million points
+PROMETHEUS_TIMEOUT_S: Final = 30.0  # for one answer
+FORECAST_POINTS_MAX: Final = 100_000  # of a history: 11 years of hours; measured below a minute
+FORECAST_PERIOD_MAX: Final = 2_016  # steps in a season: a week of five-minute steps
+FORECAST_SIMULATED_MAX: Final = 20_000_000  # paths × steps held at once: 160 MB
+FORECAST_ORIGINS_MAX: Final = 8  # backtest origins: every model is fitted that often
+FORECAST_ETS_POINTS_MAX: Final = 2_016  # the recent history that exponential smoothing is fitted on: 12 weeks of hours
