@@ -23,6 +23,10 @@ IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
 # ones by many at once
 EARLY_SLOT_BYTES: Final = 16 << 10
 EARLY_SLOT_MS: Final = 2
+# when a slot is chosen, its clients come back: the next slot waits for some of them, until this share of all that were in that
+# slot or behind it is there again, but not for longer than this
+GATHER_SHARE: Final = 0.6
+GATHER_MS: Final = 1
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
 COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header
@@ -194,3 +198,13 @@ FORECAST_PERIOD_MAX: Final = 2_016  # steps in a season: a week of five-minute s
 FORECAST_SIMULATED_MAX: Final = 20_000_000  # paths × steps held at once: 160 MB
 FORECAST_ORIGINS_MAX: Final = 8  # backtest origins: every model is fitted that often
 FORECAST_ETS_POINTS_MAX: Final = 2_016  # the recent history that exponential smoothing is fitted on: 12 weeks of hours
+
+# --- capacity planning: mathematics ----------------------------------------------------------------------------------------
+PLANNER_SERVERS_MAX: Final = 1_000_000  # of one station: Erlang's recursion over them takes about 0.1 s
+PLANNER_QUEUE_CAPACITY_MAX: Final = 10_000_000  # requests inside M/M/c/K: a vector of 80 MB
+# steps of an exact mean value analysis, population vectors times stations: about 10 s
+PLANNER_MVA_STEPS_MAX: Final = 2_000_000
+# population vectors of an exact convolution, which takes the square of it: about 10 s and 200 MB
+PLANNER_CONVOLUTION_STATES_MAX: Final = 10_000
+PLANNER_SWEEPS_MAX: Final = 100_000  # of an approximate analysis; it usually needs tens
+PLANNER_MEMBERS_MAX: Final = 10_000  # nodes in one exact availability: its dynamic programme takes the square of it
