@@ -181,6 +181,16 @@ METER_WINDOW_S: Final = 10.0  # latencies older than this no longer say how fast
 METER_SAMPLES_MAX: Final = 16  # kept for one number of requests in flight: a median that is steady and still follows in time
 METER_LEVELS_MAX: Final = 256  # numbers of requests in flight that are told apart; with the samples, 4,096 pairs of floats at most
 LOAD_HEADER_BYTES_MAX: Final = 4 << 10  # a load report that is longer is not read: ours has 60 bytes
+POOL_ENDPOINTS_MAX: Final = 10_000  # in one pool: beyond it every client should see a subset
+POOL_REFRESH_S: Final = 10.0  # how often a source is asked for members, unless told otherwise
+POOL_STOP_TIMEOUT_S: Final = 5.0  # for the background thread of a pool that is closed; it is a daemon, so nothing hangs on it
+HEALTH_INTERVAL_S: Final = 5.0  # between two active checks of one end point: with two failures, 10 s to notice an idle death
+HEALTH_TIMEOUT_S: Final = 1.0  # for one check: far above a round trip between regions
+PROBE_TIMEOUT_S: Final = 0.5  # a probe's answer that is older says nothing of the load now
+PROBES_IN_FLIGHT_MAX: Final = 64  # of one pool; more are not sent: a hung end point must not gather them
+PROBE_CONNECTIONS_KEPT_MAX: Final = 4  # idle ones to one end point
+PROBE_BODY_BYTES_MAX: Final = 64 << 10  # of an answer to a check or probe; a health page is smaller
+PROBE_READ_BYTES: Final = 16 << 10  # one read of such an answer
 
 # --- planning: measurements and forecasts ------------------------------------------------------------------------------------
 OBSERVE_LINE_BYTES_MAX: Final = 1 << 20  # one line of a measurement file; longer ones are no measurements
