@@ -218,3 +218,15 @@ PLANNER_MVA_STEPS_MAX: Final = 2_000_000
 PLANNER_CONVOLUTION_STATES_MAX: Final = 10_000
 PLANNER_SWEEPS_MAX: Final = 100_000  # of an approximate analysis; it usually needs tens
 PLANNER_MEMBERS_MAX: Final = 10_000  # nodes in one exact availability: its dynamic programme takes the square of it
+
+# --- resource management -----------------------------------------------------------------------------------------------------
+FLEET_DEVICES_PER_NODE_MAX: Final = 64  # GPUs: above the largest machines sold; bounds what is looked at per node
+FLEET_TASKS_PER_JOB_MAX: Final = 100_000  # one job's tasks: ten times the fleet that one scheduler is made for
+FLEET_CHANGES_KEPT: Final = 65_536  # node changes that candidate lists can catch up with; who is further behind starts anew
+FLEET_MIX_CLASSES_MAX: Final = 256  # task classes in the workload that fragmentation is measured against, the most frequent ones
+FLEET_MEMO_MAX: Final = 200_000  # node states whose fragmentation is remembered: about 100 MB
+FLEET_VICTIM_SETS_MAX: Final = 2_000  # sets of victims tried per node before the search falls back to a greedy one: about 5 ms
+FLEET_VICTIM_NODES_MAX: Final = 64  # nodes searched for victims, those with the fewest in sight first
+FLEET_EVICTIONS_PER_ROUND_MAX: Final = 1_000  # a round that wants more goes on in the next one
+FLEET_MOVES_PER_ROUND_MAX: Final = 100  # of a rebalancing, unless its caller says otherwise
+FLEET_REASONS_MAX: Final = 8  # of one explanation; the first ones tell most
