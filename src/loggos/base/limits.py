@@ -230,3 +230,19 @@ FLEET_VICTIM_NODES_MAX: Final = 64  # nodes searched for victims, those with the
 FLEET_EVICTIONS_PER_ROUND_MAX: Final = 1_000  # a round that wants more goes on in the next one
 FLEET_MOVES_PER_ROUND_MAX: Final = 100  # of a rebalancing, unless its caller says otherwise
 FLEET_REASONS_MAX: Final = 8  # of one explanation; the first ones tell most
+
+# --- balance: policies, filters, guards -----------------------------------------------------------------------------------
+BALANCE_VIEWS_MAX: Final = 32  # views a policy keeps a table for: the zones of a site, and a few before the last change
+CHOICES_MAX: Final = 64  # end points compared by power of d choices: beyond that a full scan is cheaper and better
+SAMPLE_TRIES_MAX: Final = 8  # draws per wanted place with unequal weights, until fewer than wanted have to do
+PROBES_PER_PICK_MAX: Final = 16  # probes that one request may cause
+PROBE_POOL_MAX: Final = 1_024  # answers kept by one balancer; the paper's pools have 16, and each pick looks at all
+PROBE_REPORTS_KEPT: Final = 128  # last reports that the hot threshold of Prequal is a quantile of
+RING_POINTS_MAX: Final = 1_000_000  # points of one hash ring: 72 MB, 2 s to build
+MAGLEV_SLOTS_MAX: Final = 5_000_011  # slots of a Maglev table, as Envoy has it: 40 MB, 10 s to fill
+
+# --- discrete-event simulation -----------------------------------------------------------------------------------------------
+DES_EVENTS_MAX: Final = 1_000_000_000  # of one run: half an hour; a model that has not ended by then feeds itself
+DES_IDLE_TIMERS_MIN: Final = 1_024  # timers that were called off are swept out of the queue when they are half of it, and this many
+FARM_SERVERS_MAX: Final = 100_000  # of one simulated farm: what a million events a second still move
+FARM_BALANCERS_MAX: Final = 10_000

@@ -1,0 +1,1 @@
+"""Whether a request may be sent, sent again, or sent twice."""
