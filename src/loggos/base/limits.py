@@ -23,9 +23,9 @@ IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
 # ones by many at once
 EARLY_SLOT_BYTES: Final = 16 << 10
 EARLY_SLOT_MS: Final = 2
-# when a slot is chosen, its clients come back: the next slot waits for some of them, until this share of all that were in that
-# slot or behind it is there again, but not for longer than this
-GATHER_SHARE: Final = 0.6
+# when a slot is chosen, its clients come back: the next one waits for them until this share of all that were in that slot or
+# behind it is there again, but not for longer than this
+GATHER_SHARE: Final = 0.75
 GATHER_MS: Final = 1
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
@@ -197,7 +197,7 @@ OBSERVE_LINE_BYTES_MAX: Final = 1 << 20  # one line of a measurement file; longe
 OBSERVE_POINTS_MAX: Final = 5_000_000  # values read from one source, all series together: 24 bytes each while reading
 OBSERVE_SERIES_MAX: Final = 10_000  # series of one source: about 1 KB each
 OBSERVE_COLUMNS_MAX: Final = 1_000  # columns of one CSV file
-OBSERVE_DOCUMENT_BYTES_MAX: Final = 128 << 20  # a JSON document or an HTTP answer: it is held whole, decoded about 5 times larger
+OBSERVE_DOCUMENT_BYTES_MAX: Final = 64 << 20  # a JSON document or an HTTP answer: held whole, and decoded about 6 times larger
 OBSERVE_GRID_POINTS_MAX: Final = 2_000_000  # of a regular grid: a year of 16-second steps
 FINDINGS_PER_KIND_MAX: Final = 5  # shown one by one; the rest is counted
 PROMETHEUS_POINTS_MAX: Final = 11_000  # steps the server allows in one range query
