@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loggos.base.errors import InternalError
 from loggos.base.ids import NodeId, Stamps
-from loggos.node.batch import EPOCHS, HEADER, decode_stamps, encode_batch, encode_run, iterate_runs, runs_are_whole
+from loggos.node.batch import EPOCHS, HEADER, decode_stamps, encode_batch, encode_run, iterate_runs, whole_runs
 
 runs = st.lists(
     st.tuples(st.integers(0, 255), st.integers(0, 255).map(NodeId), st.integers(0, EPOCHS - 1), st.binary(max_size=40)),
@@ -40,9 +40,9 @@ def test_any_bytes_are_whole_exactly_if_they_can_be_walked(data: bytes) -> None:
     try:
         walked = list(iterate_runs(data))
     except InternalError:
-        assert not runs_are_whole(data, range(256))
+        assert whole_runs(data, range(256)) == -1
         return
-    assert runs_are_whole(data, range(256))
+    assert whole_runs(data, range(256)) >= 0
     assert b"".join(encode_run(*run) for run in walked) == data
 
 
@@ -51,13 +51,13 @@ def test_a_cut_is_noticed(sent: list[tuple[int, NodeId, int, bytes]], data: st.D
     whole = b"".join(encode_run(*run) for run in sent)
     last = len(encode_run(*sent[-1]))
     cut = whole[: -data.draw(st.integers(1, last - 1))]
-    assert not runs_are_whole(cut, range(256))
+    assert whole_runs(cut, range(256)) == -1
     with pytest.raises(InternalError):
         list(iterate_runs(cut))
 
 
 def test_an_unknown_machine_is_not_taken() -> None:
     one, two = encode_run(1, NodeId(1), 0, b"x"), encode_run(2, NodeId(1), 0, b"y")
-    assert runs_are_whole(one + two, (1, 2))
-    assert not runs_are_whole(one + two, (1,))
-    assert not runs_are_whole(one + two, (2,))
+    assert whole_runs(one + two, (1, 2)) == 2
+    assert whole_runs(one + two, (1,)) == -1
+    assert whole_runs(one + two, (2,)) == -1

@@ -1,10 +1,11 @@
-"""When a leader proposes the next slot: what waits behind one in flight gathers, unless it is much or the last left long ago."""
+"""When a leader proposes the next slot: what waits behind one in flight gathers, unless it is much or the last left long ago; and
+once that one is chosen, its writers are awaited for a moment."""
 
 from __future__ import annotations
 
 import asyncio
 
-from loggos.base.limits import EARLY_SLOT_BYTES, EARLY_SLOT_MS
+from loggos.base.limits import EARLY_SLOT_BYTES, EARLY_SLOT_MS, GATHER_MS
 from tests.node.kit import Cell, CellNode, SimSite, in_simulation, until
 
 
@@ -68,5 +69,60 @@ def test_slots_that_take_long_are_pipelined() -> None:
             assert leader.replica.engine.in_flight() == 2 + number
         heal_all_disks(cell)
         await until(lambda: leader.ledger.totals.get("d") == 6)
+
+    in_simulation(scenario)
+
+
+async def behind_a_slot_of_four(cell: Cell) -> CellNode:
+    """A leader whose slot of four runs was chosen at this very moment."""
+    cell.start()
+    leader = await cell.until_led()
+    await cell.until_equal()
+    await asyncio.sleep(1)
+    await cell.propose(leader.number, b"a=1", b"a=1", b"a=1", b"a=1")
+    while leader.ledger.totals.get("a") != 4:  # noqa: ASYNC110 - finer than `until`
+        await asyncio.sleep(GATHER_MS / 100_000)
+    return leader
+
+
+def test_when_a_slot_is_chosen_its_writers_are_awaited_but_not_for_long() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader = await behind_a_slot_of_four(cell)
+        await cell.propose(leader.number, b"b=1", b"b=1")
+        await asyncio.sleep(GATHER_MS / 4_000)
+        assert leader.replica.outbox.queue_runs == 2 and not leader.replica.engine.in_flight()
+        await cell.propose(leader.number, b"b=1")
+        await asyncio.sleep(0)
+        assert leader.replica.engine.in_flight() == 1 and not leader.replica.outbox.queue, "most of them are there"
+        await until(lambda: leader.ledger.totals.get("b") == 3)
+
+    in_simulation(scenario)
+
+
+def test_who_does_not_come_back_is_not_awaited_for_long() -> None:
+    async def scenario(cell: Cell) -> None:
+        leader = await behind_a_slot_of_four(cell)
+        began = asyncio.get_running_loop().time()
+        await cell.propose(leader.number, b"b=1")
+        assert leader.replica.outbox.queue_runs == 1 and not leader.replica.engine.in_flight()
+        while not leader.replica.engine.in_flight():  # noqa: ASYNC110 - finer than `until`
+            await asyncio.sleep(GATHER_MS / 100_000)
+        assert asyncio.get_running_loop().time() - began < 1.5 * GATHER_MS / 1000
+        await until(lambda: leader.ledger.totals.get("b") == 1)
+
+    in_simulation(scenario)
+
+
+def test_a_lone_writer_does_not_wait() -> None:
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        await cell.until_equal()
+        for number in range(5):
+            await cell.propose(leader.number, b"a=1")
+            await asyncio.sleep(0)
+            assert leader.replica.engine.in_flight() == 1
+            while leader.ledger.totals.get("a") != number + 1:  # noqa: ASYNC110 - finer than `until`
+                await asyncio.sleep(GATHER_MS / 100_000)
 
     in_simulation(scenario)

@@ -52,7 +52,8 @@ class OutboxModel(RuleBasedStateMachine):
     @rule(origin=st.sampled_from([OTHER, THIRD]), sizes=st.lists(st.integers(0, 60), min_size=1, max_size=3))
     def forwarded(self, origin: NodeId, sizes: list[int]) -> None:
         commands = [self.name(size) for size in sizes]
-        if self.outbox.put_forwarded(b"".join(encode_run(7, origin, self.outbox.epoch, command) for command in commands)):
+        runs = b"".join(encode_run(7, origin, self.outbox.epoch, command) for command in commands)
+        if self.outbox.put_forwarded(runs, len(commands)):
             self.foreign += commands
 
     @precondition(lambda self: self.outbox.queue)
@@ -107,6 +108,11 @@ class OutboxModel(RuleBasedStateMachine):
     def what_waits_is_what_was_put(self) -> None:
         own = [run[3] for blob in self.outbox.queue for run in iterate_runs(blob) if run[1] == ME]
         assert own == self.waiting
+
+    @invariant()
+    def the_count_of_runs_is_right_or_cautious(self) -> None:
+        actual = sum(1 for blob in self.outbox.queue for _ in iterate_runs(blob))
+        assert self.outbox.queue_runs <= actual and bool(self.outbox.queue_runs) == bool(actual)
 
 
 TestOutboxModel = OutboxModel.TestCase
@@ -170,8 +176,8 @@ def test_taking_empties_the_queue_in_order(sizes: list[int], bytes_max: int) -> 
 def test_a_leader_holds_a_bounded_amount_for_others() -> None:
     outbox = Outbox(ME, 0, 100)
     taken = 0
-    while outbox.put_forwarded(b"x" * 50):
+    while outbox.put_forwarded(b"x" * 50, 1):
         taken += 1
     assert taken == 8
     outbox.take(1000)
-    assert outbox.put_forwarded(b"x" * 50)
+    assert outbox.put_forwarded(b"x" * 50, 1)

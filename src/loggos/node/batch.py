@@ -58,12 +58,14 @@ def iterate_runs(data: bytes, offset: int = 0) -> Iterator[Run]:
         offset += length
 
 
-def runs_are_whole(data: Buffer, known_machines: Iterable[int]) -> bool:
-    """Do forwarded bytes hold whole runs of known machines? What a leader checks before it proposes them (rule 15)."""
-    known, offset, end = set(known_machines), 0, len(data)
+def whole_runs(data: Buffer, known_machines: Iterable[int]) -> int:
+    """How many runs forwarded bytes hold; -1 if not all are whole and of known machines, which a leader checks before it
+    proposes them (rule 15)."""
+    known, offset, end, count = set(known_machines), 0, len(data), 0
     while end - offset >= RUN_HEADER.size:
         machine, _, _, length = RUN_HEADER.unpack_from(data, offset)
         offset += RUN_HEADER.size + length
         if machine not in known:
-            return False
-    return offset == end
+            return -1
+        count += 1
+    return count if offset == end else -1

@@ -25,6 +25,7 @@ class Outbox:
         self.epoch = first_epoch % EPOCHS
         self.queue: list[bytes] = []  # encoded runs; on a leader, forwarded blobs of runs too
         self.queue_bytes = 0
+        self.queue_runs = 0
         self._queued_own: list[int] = []  # sizes of own runs in the queue, in order
         self._sent_own: deque[int] = deque()  # sizes of own runs that are out
         self._own_bytes = 0
@@ -40,15 +41,17 @@ class Outbox:
             raise OverloadedError(f"{self._own_bytes} bytes of node {self._node} wait for the log: wait for outcomes first")
         self.queue.append(encode_run(machine, self._node, self.epoch, command))
         self.queue_bytes += size
+        self.queue_runs += 1
         self._queued_own.append(size)
         self._own_bytes += size
 
-    def put_forwarded(self, runs: bytes) -> bool:
-        """Queue another node's runs (leader only). False: the queue is full, nothing was taken."""
+    def put_forwarded(self, runs: bytes, count: int) -> bool:
+        """Queue `count` runs of another node (leader only). False: the queue is full, nothing was taken."""
         if self.queue_bytes + len(runs) > 4 * self._bytes_max:
             return False
         self.queue.append(runs)
         self.queue_bytes += len(runs)
+        self.queue_runs += count
         return True
 
     def take(self, bytes_max: int) -> list[bytes]:
@@ -57,7 +60,7 @@ class Outbox:
             self._sent_own.extend(self._queued_own)
             self._queued_own = []
         if self.queue_bytes <= bytes_max:
-            taken, self.queue, self.queue_bytes = self.queue, [], 0
+            taken, self.queue, self.queue_bytes, self.queue_runs = self.queue, [], 0, 0
             return taken
         size, count = len(self.queue[0]), 1
         while count < len(self.queue) and size + len(self.queue[count]) <= bytes_max:
@@ -65,6 +68,7 @@ class Outbox:
             count += 1
         taken, self.queue = self.queue[:count], self.queue[count:]
         self.queue_bytes -= size
+        self.queue_runs = len(self.queue)  # at the least
         return taken
 
     def is_mine(self, origin: NodeId, epoch: int) -> bool:
@@ -85,7 +89,7 @@ class Outbox:
             self._keep_only_own()
             return False
         self.epoch = (self.epoch + 1) % EPOCHS
-        self.queue, self.queue_bytes = [], 0
+        self.queue, self.queue_bytes, self.queue_runs = [], 0, 0
         self._queued_own, self._own_bytes = [], 0
         self._sent_own.clear()
         return True
@@ -100,5 +104,5 @@ class Outbox:
                     own.append(runs)
                     sizes.popleft()
             assert not sizes
-            self.queue = own
+            self.queue, self.queue_runs = own, len(own)
             self.queue_bytes = sum(self._queued_own)

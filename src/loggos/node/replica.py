@@ -25,6 +25,8 @@ from loggos.base.limits import (
     DISK_RESERVE_BYTES,
     EARLY_SLOT_BYTES,
     EARLY_SLOT_MS,
+    GATHER_MS,
+    GATHER_SHARE,
     LOG_TAIL_BYTES,
     SEGMENT_BYTES,
     SNAPSHOT_JOURNAL_BYTES,
@@ -34,7 +36,7 @@ from loggos.base.ports import Buffer, Follower, World
 from loggos.consensus.codec import decode_message, encode_parts
 from loggos.consensus.types import Entry, Kind, Outgoing, Ready, Role, Status
 from loggos.node.barriers import Barriers
-from loggos.node.batch import encode_batch, runs_are_whole
+from loggos.node.batch import encode_batch, whole_runs
 from loggos.node.digests import DIGEST_EVERY, Digests, Verdict
 from loggos.node.metrics import Metrics
 from loggos.node.outbox import Outbox
@@ -129,6 +131,10 @@ class Replica:
         self._term_began = 0.0
         self._has_led = False  # since the last interruption
         self._proposed_s = 0.0  # when the last slot was proposed
+        self._proposed_runs = 0  # how many runs it took; 0 once it is chosen
+        self._awaited_runs = 0  # how many the next one waits for
+        self._awaited_until_s = 0.0
+        self._wakes = False
         self.writes_stopped = ""
         self._handlers: dict[Type, Callable[[NodeId, Incarnation, bytes], None]] = {
             Type.MESSAGE: self._on_message,
@@ -296,7 +302,8 @@ class Replica:
             self.mesh.post(node, frame(Type.REFUSED, body[: EPOCH.size]))
 
     def _takes(self, runs: bytes) -> bool:
-        return runs_are_whole(runs, self.registry.machines) and self.outbox.put_forwarded(runs)
+        count = whole_runs(runs, self.registry.machines)
+        return count >= 0 and self.outbox.put_forwarded(runs, count)
 
     def _on_refused(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
         if len(body) == EPOCH.size and EPOCH.unpack(body)[0] == self.outbox.epoch:
@@ -338,13 +345,15 @@ class Replica:
         leader = self.leader
         if leader == NO_NODE:
             return
+        if self._proposed_runs and not self.engine.in_flight():
+            self._await_others()
         if self.barriers.has_waiting:
             self.engine.read_barrier(self.barriers.start())
         if not self.outbox.queue or self.writes_stopped:
             return
         if leader == self.node:
             while self.outbox.queue and not self.space.is_low and self._is_time_to_propose():
-                self._proposed_s = self.world.clock.monotonic()
+                self._proposed_s, self._proposed_runs = self.world.clock.monotonic(), self.outbox.queue_runs
                 taken = self.engine.propose(encode_batch(self._stamp(), self.outbox.take(BATCH_BYTES_MAX)))
                 assert taken, "the engine refused what it said it would take"
         elif self.mesh.takes(leader):
@@ -356,9 +365,30 @@ class Replica:
         """Group commit: what waits behind a slot in flight leaves together, but large batches and far peers are pipelined."""
         if not self.engine.can_propose():
             return False
-        if not self.engine.in_flight() or self.outbox.queue_bytes >= EARLY_SLOT_BYTES:
+        if self.outbox.queue_bytes >= EARLY_SLOT_BYTES:
             return True
-        return (self.world.clock.monotonic() - self._proposed_s) * 1000 >= EARLY_SLOT_MS
+        now = self.world.clock.monotonic()
+        if self.engine.in_flight():
+            return (now - self._proposed_s) * 1000 >= EARLY_SLOT_MS
+        if self.outbox.queue_runs >= self._awaited_runs or now >= self._awaited_until_s:
+            return True
+        self._wake_in_time()
+        return False
+
+    def _await_others(self) -> None:
+        """The last slot was just chosen. Whoever wrote in it or waits behind it will soon have something to write, as a rule."""
+        self._awaited_runs = int(GATHER_SHARE * (self._proposed_runs + self.outbox.queue_runs))
+        self._awaited_until_s = self.world.clock.monotonic() + GATHER_MS / 1000
+        self._proposed_runs = 0
+
+    def _wake_in_time(self) -> None:
+        if not self._wakes:
+            self._wakes = True
+            self._loop.call_later(GATHER_MS / 1000, self._wake)
+
+    def _wake(self) -> None:
+        self._wakes = False
+        self.schedule()
 
     def _stamp(self) -> Stamps:
         """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time."""

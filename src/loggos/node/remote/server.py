@@ -33,7 +33,7 @@ from loggos.base.limits import (
     REMOTE_STALL_MS,
 )
 from loggos.base.ports import Buffer, Server, World
-from loggos.node.batch import RUN_HEADER, iterate_runs, runs_are_whole
+from loggos.node.batch import RUN_HEADER, iterate_runs, whole_runs
 from loggos.node.remote.codec import (
     CONTEXT,
     EPOCH,
@@ -385,7 +385,7 @@ class _Connection(asyncio.Protocol):
         if epoch > self.epoch:
             raise PeerError(f"commands of epoch {epoch}; this connection is at {self.epoch}")
         runs = body[EPOCH.size :]
-        if not runs_are_whole(runs, (hub.machine,)):
+        if whole_runs(runs, (hub.machine,)) < 0:
             raise PeerError("a proposal that is no run of commands for its machine")
         if epoch == self.epoch:
             for _, _, _, command in iterate_runs(runs):
