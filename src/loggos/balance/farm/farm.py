@@ -1,0 +1,259 @@
+"""Runs a scenario under a policy.
+
+Every balancer has a policy object of its own and sees nothing of the others. A request arrives at one of them by chance, which
+picks, sends, asks for the probes that its policy wants, and hears of the end with the server's report.
+Networks take no time; what servers and probes take is in the scenario.
+
+Streams of chance: `arrivals`, `works`, `balancers`, `keys`, and `policy 0`, `policy 1`, … one for each balancer.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TypeAlias
+
+from loggos.balance.farm.gauge import Gauge, Meter
+from loggos.balance.farm.result import Result, answered
+from loggos.balance.farm.scenario import Failure, Kind, Scenario, Server
+from loggos.balance.types import Dice, Endpoint, Policy
+from loggos.des.arrivals import feed, poisson, recorded
+from loggos.des.kernel import Kernel, Timer
+from loggos.des.station import FifoStation, SharingStation, Station
+
+Streams: TypeAlias = Callable[[str], Dice]
+MakePolicy: TypeAlias = Callable[[Dice], Policy]
+
+
+class _Host:
+    """A server of the farm while it runs."""
+
+    __slots__ = ("busy_before_s", "endpoint", "is_seen", "meter", "sent", "server", "station")
+
+    def __init__(self, server: Server, station: Station, meter: Meter) -> None:
+        self.server = server
+        self.endpoint = server.endpoint
+        self.station = station
+        self.meter = meter
+        self.is_seen = True  # balancers may choose it
+        self.sent = 0
+        self.busy_before_s = 0.0  # in the warm-up
+
+
+class _Request:
+    """A request on its way."""
+
+    __slots__ = ("arrived_s", "host", "is_open", "number", "policy", "ticket", "timer")
+
+    def __init__(self, number: int, policy: Policy, host: _Host, arrived_s: float, ticket: object) -> None:
+        self.number = number
+        self.policy = policy
+        self.host = host
+        self.arrived_s = arrived_s
+        self.ticket = ticket
+        self.timer: Timer | None = None
+        self.is_open = True  # its balancer still waits for the answer
+
+
+class Farm:
+    """One run of a scenario. `meter`: what servers measure their own load with."""
+
+    def __init__(
+        self, scenario: Scenario, make_policy: MakePolicy, streams: Streams, *, meter: Callable[[], Meter] = Gauge
+    ) -> None:
+        self._scenario = scenario
+        self._streams = streams
+        self._kernel = Kernel()
+        self._new_meter = meter
+        self._hosts = {server.name: self._host(server) for server in scenario.servers}
+        self._policies = [make_policy(streams(f"policy {number}")) for number in range(scenario.balancers)]
+        self._among = tuple(host.endpoint for host in self._hosts.values())
+        for policy in self._policies:
+            policy.update(self._among, 0.0)
+        self._balancer_of = streams("balancers").random
+        self._work = _works(scenario, streams)
+        self._key_of = streams("keys").random
+        self._keys = [b"key %d" % number for number in range(scenario.keys)]
+        self._latencies_s = array("d", [math.nan]) * scenario.arrivals
+        self._arrived = self._failed = self._open = self._probes = 0
+        self._warm_s = 0.0
+        self._busy_s: list[float] = []
+
+    def run(self) -> Result:
+        """Runs to the end of the last request."""
+        for failure in self._scenario.failures:
+            self._kernel.at(failure.at_s, self._fails, failure)
+            if failure.until_s < math.inf:
+                self._kernel.at(failure.until_s, self._returns, failure)
+        feed(self._kernel, _arrivals(self._scenario, self._streams), self._arrive)
+        events = self._kernel.run()
+        assert self._arrived == self._scenario.arrivals, "not every request has arrived"
+        return Result(
+            latencies=answered(self._latencies_s[self._scenario.warm_up :], self._scenario.work.mean_s),
+            utilisation=tuple(self._busy_s),
+            sent=tuple(host.sent for host in self._hosts.values()),
+            failed=self._failed,
+            unanswered=self._open,
+            probes=self._probes,
+            events=events,
+        )
+
+    def _host(self, server: Server) -> _Host:
+        kind = SharingStation if server.is_sharing else FifoStation
+        return _Host(server, kind(self._kernel, self._served, servers=server.workers, speed=server.speed), self._new_meter())
+
+    # --- requests --------------------------------------------------------------------------------------------------------
+
+    def _arrive(self, now_s: float) -> None:
+        number = self._arrived
+        self._arrived = number + 1
+        if number == self._scenario.warm_up:
+            self._warmed_up(now_s)
+        policy = self._policies[int(self._balancer_of() * len(self._policies))]
+        work_s = self._work()
+        key = self._keys[int(self._key_of() * len(self._keys))] if self._keys else None
+        endpoint = policy.pick(now_s, self._among, key)
+        if endpoint is None:
+            self._count_failure(number)
+        else:
+            self._send(number, policy, endpoint, work_s, now_s)
+        for name in policy.probes_wanted(now_s):
+            self._probe(policy, name)
+        if self._arrived == self._scenario.arrivals:
+            self._last_arrived(now_s)
+
+    def _send(self, number: int, policy: Policy, endpoint: Endpoint, work_s: float, now_s: float) -> None:
+        host = self._hosts[endpoint.name]
+        host.sent += 1
+        policy.started(endpoint.name, now_s)
+        if not host.station.is_up:
+            policy.finished(endpoint.name, now_s, 0.0, False)
+            self._count_failure(number)
+            return
+        request = _Request(number, policy, host, now_s, host.meter.started(now_s))
+        self._open += 1
+        host.station.arrive(work_s, request)
+        if self._scenario.timeout_s < math.inf:
+            request.timer = self._kernel.timer(self._scenario.timeout_s, self._timed_out, request)
+
+    def _served(self, request: _Request | None) -> None:
+        if request is None:
+            return  # the work of a probe
+        now_s, host = self._kernel.now_s, request.host
+        host.meter.finished(request.ticket, now_s)
+        if not request.is_open:
+            return  # nobody waits for it any more
+        latency_s = now_s - request.arrived_s
+        self._close(request)
+        self._latencies_s[request.number] = latency_s
+        request.policy.finished(host.endpoint.name, now_s, latency_s, True, host.meter.report(now_s))
+
+    def _timed_out(self, request: _Request) -> None:
+        self._give_up(request)
+
+    def _give_up(self, request: _Request) -> None:
+        now_s = self._kernel.now_s
+        self._close(request)
+        self._count_failure(request.number)
+        request.policy.finished(request.host.endpoint.name, now_s, now_s - request.arrived_s, False)
+
+    def _close(self, request: _Request) -> None:
+        assert request.is_open, "a request ended twice"
+        request.is_open = False
+        self._open -= 1
+        if request.timer is not None:
+            self._kernel.cancel(request.timer)
+
+    def _count_failure(self, number: int) -> None:
+        self._failed += number >= self._scenario.warm_up
+
+    # --- probes ----------------------------------------------------------------------------------------------------------
+
+    def _probe(self, policy: Policy, name: str) -> None:
+        self._probes += 1
+        asked = (policy, self._hosts[name])
+        if self._scenario.probe_delay_s:
+            self._kernel.after(self._scenario.probe_delay_s / 2.0, self._looked_at, asked)
+        else:
+            self._looked_at(asked)
+
+    def _looked_at(self, asked: tuple[Policy, _Host]) -> None:
+        policy, host = asked
+        if not host.station.is_up or host.station.speed == 0.0:
+            return  # no answer
+        now_s = self._kernel.now_s
+        report = host.meter.report(now_s)
+        if self._scenario.probe_work_s:
+            host.station.arrive(self._scenario.probe_work_s, None)
+        name = host.endpoint.name
+        if self._scenario.probe_delay_s:
+            answer = lambda _: policy.probed(name, self._kernel.now_s, report)
+            self._kernel.after(self._scenario.probe_delay_s / 2.0, answer)
+        else:
+            policy.probed(name, now_s, report)
+
+    # --- failures --------------------------------------------------------------------------------------------------------
+
+    def _fails(self, failure: Failure) -> None:
+        host = self._hosts[failure.server]
+        if failure.kind is Kind.DIES:
+            host.meter = self._new_meter()
+            for request in host.station.fail():
+                if request is not None and request.is_open:
+                    self._give_up(request)
+        else:
+            host.station.set_speed(host.server.speed * failure.factor if failure.kind is Kind.SLOWS else 0.0)
+        self._notice_later(failure)
+
+    def _returns(self, failure: Failure) -> None:
+        station = self._hosts[failure.server].station
+        if failure.kind is Kind.DIES:
+            station.repair()
+        else:
+            station.set_speed(self._hosts[failure.server].server.speed)
+        self._notice_later(failure)
+
+    def _notice_later(self, failure: Failure) -> None:
+        """Whoever answers slowly still answers: only death and silence are noticed."""
+        if failure.kind is not Kind.SLOWS and self._scenario.noticed_after_s < math.inf:
+            self._kernel.after(self._scenario.noticed_after_s, self._notice, self._hosts[failure.server])
+
+    def _notice(self, host: _Host) -> None:
+        host.is_seen = host.station.is_up and host.station.speed > 0.0
+        self._among = tuple(host.endpoint for host in self._hosts.values() if host.is_seen)
+
+    # --- measuring -------------------------------------------------------------------------------------------------------
+
+    def _warmed_up(self, now_s: float) -> None:
+        self._warm_s = now_s
+        for host in self._hosts.values():
+            host.busy_before_s = host.station.busy_s
+
+    def _last_arrived(self, now_s: float) -> None:
+        passed_s = now_s - self._warm_s
+        for host in self._hosts.values():
+            busy_s = host.station.busy_s - host.busy_before_s
+            self._busy_s.append(busy_s / (passed_s * host.server.workers) if passed_s else 0.0)
+
+
+def _works(scenario: Scenario, streams: Streams) -> Callable[[], float]:
+    if scenario.recording is not None and scenario.recording.works_s:
+        return iter(scenario.recording.works_s).__next__
+    return scenario.work.sampler(streams("works"))
+
+
+def _arrivals(scenario: Scenario, streams: Streams) -> Iterator[float]:
+    if scenario.recording is not None:
+        return recorded(scenario.recording.arrivals_s)
+    return islice(poisson(scenario.rate_per_s, streams("arrivals")), scenario.requests)
+
+
+def run(scenario: Scenario, make_policy: MakePolicy, streams: Streams, *, meter: Callable[[], Meter] = Gauge) -> Result:
+    """What a scenario shows under a policy: a function of its arguments, the same every time.
+
+    make_policy  gives each balancer its policy, with a stream of chance of its own
+    streams      the stream for a purpose: `lambda purpose: random.Random(f"{seed} {purpose}")`
+    """
+    return Farm(scenario, make_policy, streams, meter=meter).run()
