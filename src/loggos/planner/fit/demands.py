@@ -49,8 +49,8 @@ class Demands:
             largest = RANGE_FACTOR * self.throughput_max[name]
             if rate > largest and not force:
                 raise InputError(
-                    f"{name} at {rate:g} a second is out of range: measured up to {self.throughput_max[name]:g}, so the fit holds up"
-                    f" to {largest:g}; measure at {rate / RANGE_FACTOR:g} or more, or force the answer"
+                    f"{name} at {rate:g} a second is out of range: measured up to {self.throughput_max[name]:g}, the fit holds"
+                    f" up to {largest:g}; measure at {rate / RANGE_FACTOR:g} or more, or force the answer"
                 )
         row = np.array([1.0, *(throughput_per_s[name] for name in self.demands_s)])
         values = np.array([self.background.value, *(demand.value for demand in self.demands_s.values())])

@@ -196,8 +196,8 @@ def _significant(model: Model, points: Points, found: regress.Regression) -> reg
     if found.adjusted_r_squared < SIGNAL_MIN:
         raise InputError(
             f"{points.where}noise is larger than signal for {model.name}: it explains {max(0.0, found.adjusted_r_squared):.0%}"
-            f" of the variation of {points.value_name}, and points scatter by {found.residual_standard_error:.3g} around it; measure"
-            f" each load longer or more often, and loads further apart than {points.load.min():g} to {points.load.max():g}"
+            f" of the variation of {points.value_name}, and points scatter by {found.residual_standard_error:.3g} around it;"
+            f" measure each load longer or more often, and loads further apart than {points.load.min():g} to {points.load.max():g}"
         )
     return found
 

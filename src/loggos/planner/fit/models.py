@@ -15,7 +15,7 @@ import numpy as np
 
 from loggos.base.errors import InputError
 from loggos.planner.fit.points import Points
-from loggos.planner.maths import checks, queues, usl
+from loggos.planner.maths import checks, usl
 from loggos.planner.types import Floats
 
 
@@ -140,13 +140,13 @@ def general_response(servers: int = 1) -> Model:
 
 def _response(loads: Floats, service_s: float, servers: int, variability: float) -> Floats:
     """Mean response times; inf at saturation and beyond."""
-    answer = np.full(loads.shape, np.inf)
-    for place, load in enumerate(loads):
-        offered = float(load * service_s)
-        if offered < servers:
-            waits = queues.erlang_c(offered, servers)
-            answer[place] = service_s * (1 + variability * waits / (servers - offered))
-    return answer
+    offered = loads * service_s
+    blocked = np.ones_like(offered)
+    for busy in range(1, servers + 1):  # Erlang's recursion, as in maths/queues.py, for all loads at once
+        blocked = offered * blocked / (busy + offered * blocked)
+    free = np.where(offered < servers, servers - offered, np.nan)
+    waits = blocked / (1 - offered / servers * (1 - blocked))
+    return np.where(offered < servers, service_s * (1 + variability * waits / free), np.inf)
 
 
 def _queue_starts(points: Points, servers: int) -> list[Floats]:
