@@ -55,7 +55,9 @@ class Policy(ABC):
     @abstractmethod
     def pick(self, now_s: float, among: Sequence[Endpoint], key: bytes | None = None) -> Endpoint | None:
         """One of `among`: those end points (of the last `update`, in its order) that the filters let through. None: there are
-        none. `key`: what requests of one kind share, for policies that hash; others ignore it."""
+        none. `key`: what requests of one kind share, for policies that hash; others ignore it.
+        An end point may come with another weight than in `update` (slow start). Give the same tuple as long as nothing changed:
+        a policy keeps what it computed for it. A list is looked at anew each time."""
 
     def started(self, name: str, now_s: float) -> None:  # noqa: B027
         """A request was sent to this end point."""
@@ -63,7 +65,7 @@ class Policy(ABC):
     def finished(  # noqa: B027
         self, name: str, now_s: float, latency_s: float, ok: bool, report: Report | None = None
     ) -> None:
-        """It ended after `latency_s`, well or not. `report`: what came with the answer, if anything did."""
+        """It ended `latency_s` after `started`, well or not. `report`: what came with the answer, if anything did."""
 
     def probes_wanted(self, now_s: float) -> Sequence[str]:
         """Names of end points to ask for a Report now, one probe each; asked once after each `pick`. Most policies want none."""

@@ -191,6 +191,13 @@ PROBES_IN_FLIGHT_MAX: Final = 64  # of one pool; more are not sent: a hung end p
 PROBE_CONNECTIONS_KEPT_MAX: Final = 4  # idle ones to one end point
 PROBE_BODY_BYTES_MAX: Final = 64 << 10  # of an answer to a check or probe; a health page is smaller
 PROBE_READ_BYTES: Final = 16 << 10  # one read of such an answer
+HEALTH_IN_FLIGHT_MAX: Final = 64  # checks of one pool at once
+POOL_FIRST_MEMBERS_TIMEOUT_S: Final = 5.0  # a request waits this long for the first answer of a pool's source
+POOL_FIRST_RETRY_S: Final = 0.5  # a source that has named nobody yet is asked again after this long
+CALL_TRIES: Final = 3  # of one call: the first and two retries, at three different end points
+CALL_TRIES_MAX: Final = 10  # more is not patience but load
+CALL_BACKOFF_S: Final = 0.025  # the first pause is drawn from 0 to this, and doubles: a retry goes elsewhere, so it need not be long
+CALL_BACKOFF_S_MAX: Final = 0.25  # a pause is drawn from 0 to this at the most
 
 # --- planning: measurements and forecasts ------------------------------------------------------------------------------------
 OBSERVE_LINE_BYTES_MAX: Final = 1 << 20  # one line of a measurement file; longer ones are no measurements
@@ -240,6 +247,8 @@ PROBE_POOL_MAX: Final = 1_024  # answers kept by one balancer; the paper's pools
 PROBE_REPORTS_KEPT: Final = 128  # last reports that the hot threshold of Prequal is a quantile of
 RING_POINTS_MAX: Final = 1_000_000  # points of one hash ring: 72 MB, 2 s to build
 MAGLEV_SLOTS_MAX: Final = 5_000_011  # slots of a Maglev table, as Envoy has it: 40 MB, 10 s to fill
+LATENCIES_KEPT: Final = 1_024  # last latencies that hedging and deadlines take quantiles of: 1 in 100 is 10 samples
+CONCURRENCY_MAX: Final = 1_000_000  # the most that an adaptive concurrency limit may be told to grow to
 
 # --- discrete-event simulation -----------------------------------------------------------------------------------------------
 DES_EVENTS_MAX: Final = 1_000_000_000  # of one run: half an hour; a model that has not ended by then feeds itself

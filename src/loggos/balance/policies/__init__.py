@@ -7,7 +7,7 @@
     prequal.py      Prequal
     hashing.py      stable hashes, bounded load; ring.py, maglev.py, rendezvous.py
     subset.py       any of these among a subset of the end points
-    views.py        what policies keep per view and per end point
+    views.py        what policies keep per view and per end point; quantile.py, checks.py: small things they share
 
 `make` builds one by name; `POLICIES` says which there are.
 """

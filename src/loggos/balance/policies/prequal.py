@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final
 
-from loggos.balance.guards.quantile import WindowQuantile
+from loggos.balance.policies.quantile import WindowQuantile
 from loggos.balance.policies.checks import above, at_least, whole, within
 from loggos.balance.policies.sampling import draw_some
 from loggos.balance.policies.views import Views
@@ -142,7 +142,7 @@ class Prequal(Policy):
         best: _Probe | None = None
         best_cost = (True, inf)
         usable = 0
-        for probe in self._pool:
+        for probe in reversed(self._pool):  # of equals the newest
             if probe.name not in by_name:
                 continue
             usable += 1

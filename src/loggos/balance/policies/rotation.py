@@ -31,18 +31,16 @@ class RoundRobin(Policy):
     def __init__(self, dice: Dice) -> None:
         self._dice = dice
         self._ranks: dict[str, int] = {}
-        self._last_rank = -1
-        self._turns = Views(self._place)
+        self._last = ""  # who was chosen last
+        self._rank = -1  # where that is, should it have left
+        self._turns = Views(self._turn)
 
     def update(self, endpoints: Sequence[Endpoint], now_s: float) -> None:
-        last = next((name for name, rank in self._ranks.items() if rank == self._last_rank), None)
-        fresh = last is None
+        if self._ranks:
+            self._rank = self._ranks.get(self._last, self._rank + 1) - 1
+        elif endpoints:
+            self._rank = self._dice.randrange(len(endpoints))
         self._ranks = {endpoint.name: rank for rank, endpoint in enumerate(endpoints)}
-        if fresh:
-            self._last_rank = self._dice.randrange(len(endpoints)) if endpoints else -1
-        else:
-            # the chosen one left: go on about where it was
-            self._last_rank = self._ranks.get(str(last), min(self._last_rank, len(endpoints)) - 1)
         self._turns.clear()
 
     def pick(self, now_s: float, among: Sequence[Endpoint], key: bytes | None = None) -> Endpoint | None:
@@ -52,12 +50,12 @@ class RoundRobin(Policy):
         place = turn.next
         endpoint = among[place]
         turn.next = place + 1 if place + 1 < len(among) else 0
-        self._last_rank = self._ranks[endpoint.name]
+        self._last = endpoint.name
         return endpoint
 
-    def _place(self, among: Sequence[Endpoint]) -> _Turn:
-        ranks = [self._ranks[endpoint.name] for endpoint in among]
-        return _Turn(bisect_right(ranks, self._last_rank) % len(among))
+    def _turn(self, among: Sequence[Endpoint]) -> _Turn:
+        last = self._ranks.get(self._last, self._rank)
+        return _Turn(bisect_right([self._ranks[endpoint.name] for endpoint in among], last) % len(among))
 
 
 class _Credit:
