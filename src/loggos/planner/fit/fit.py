@@ -197,7 +197,7 @@ def _significant(model: Model, points: Points, found: regress.Regression) -> reg
         raise InputError(
             f"{points.where}noise is larger than signal for {model.name}: it explains {max(0.0, found.adjusted_r_squared):.0%}"
             f" of the variation of {points.value_name}, and points scatter by {found.residual_standard_error:.3g} around it;"
-            f" measure each load longer or more often, and loads further apart than {points.load.min():g} to {points.load.max():g}"
+            f" measure each load longer or more often, and beyond {points.load.min():g} to {points.load.max():g}, nearer saturation"
         )
     return found
 
