@@ -9,3 +9,21 @@
 
 Must not know: the log, other services.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loggos.balance.pool import CallPlan, HttpCheck, HttpProbe, Pool, TcpCheck
+
+__all__ = ["CallPlan", "HttpCheck", "HttpProbe", "Pool", "TcpCheck"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the pool on first use (PEP 562): whoever needs a policy only, such as a simulator, imports no event loop."""
+    if name in __all__:
+        from loggos.balance import pool
+
+        return getattr(pool, name)
+    raise AttributeError(f"module 'loggos.balance' has no attribute {name!r}")
