@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final
 
-from loggos.balance.policies.quantile import WindowQuantile
 from loggos.balance.policies.checks import above, at_least, whole, within
+from loggos.balance.policies.quantile import WindowQuantile
 from loggos.balance.policies.sampling import draw_some
 from loggos.balance.policies.views import Views
 from loggos.balance.types import Dice, Endpoint, Policy, Report
@@ -72,7 +72,7 @@ class Prequal(Policy):
         within("q_rif", q_rif, 0, 1)
         above("age_s", age_s, 0)
         self._dice = dice
-        self._rates = (probes, remove)
+        self._rates = (probes, remove if probes > 0 else 0.0)  # reports alone come one per pick: each is used or replaced
         self._pool_max, self._pool_min = pool, pool_min
         self._q_rif, self._age_s, self._use_reports = q_rif, age_s, use_reports
         self._endpoints: Sequence[Endpoint] = ()
@@ -179,15 +179,13 @@ class Prequal(Policy):
         )
 
     def _reuse(self, replicas: int) -> float:
-        """How often a probe may be used: (1 + δ) / ((1 - pool / replicas) × probes - remove), at least once. Where probes come in
-        no faster than they leave, the paper's quotient has no value: age alone limits their use then."""
+        """How often a probe may be used: (1 + δ) / ((1 - pool / replicas) × probes - remove), at least once. In a small farm the
+        quotient has no value, and once it is: a probe used again and again sends everyone to who was idle once."""
         probes, remove = self._rates
         net = (1 - self._pool_max / replicas) * probes - remove if replicas else 0.0
-        return max(1.0, (1 + DELTA) / net) if net > 0 else inf
+        return max(1.0, (1 + DELTA) / net) if net > 0 else 1.0
 
     def _rounded(self, uses: float) -> float:
         """A whole number of uses whose mean is `uses`."""
-        if uses == inf:
-            return inf
         whole_uses = int(uses)
         return whole_uses + (self._dice.random() < uses - whole_uses)
