@@ -1,13 +1,13 @@
 """The supermarket model: one balancer that sees everything, very many equal servers, Poisson arrivals, exponential work.
 
-Each request goes to the shortest of d queues drawn by chance. With ever more servers, the share of them that have k requests or
-more comes to rest at λ^((d^k - 1) / (d - 1)), and a request takes T_d = Σ_i λ^((d^i - d) / (d - 1)) service times: the theory that
-a policy of d choices is held against. The loop here is the farm's, without what this model has not (other balancers, unequal
-servers, failures, probes): with a first come first served queue of known work, the end of a request is known when it arrives.
+Each request goes to the shortest of d queues drawn by chance. With ever more servers, the share of them that have k requests
+or more comes to rest at λ^((d^k - 1) / (d - 1)), and a request takes T_d = Σ_i λ^((d^i - d) / (d - 1)) service times: the theory
+that a policy of d choices is held against. The loop here is the farm's, without what this model has not (other balancers,
+unequal servers, failures, probes): where queues are first come first served, a request's end is known when it arrives.
 
-Starting empty, heavy load takes long to build up: `equilibrium` starts at the theory's fixed point instead, where an honest policy
-stays and any other leaves at once.
-Source: Mitzenmacher, The power of two choices in randomized load balancing (2001); Vvedenskaya, Dobrushin, Karpelevich (1996).
+Starting empty, heavy load takes long to build up: `equilibrium` starts at the theory's fixed point instead, where the policy of
+the theory stays, and any other one leaves at once.
+Sources: Mitzenmacher, The power of two choices in randomized load balancing (2001); Vvedenskaya, Dobrushin, Karpelevich (1996).
 """
 
 from __future__ import annotations
