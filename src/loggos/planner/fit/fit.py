@@ -61,7 +61,8 @@ class Fit:
     @property
     def valid_range(self) -> tuple[float, float]:
         """Loads for which `predict` answers without being forced."""
-        return (0.0, RANGE_FACTOR * float(self.points.load.max()))
+        end = self.model.ends(self.regression.parameters)
+        return (0.0, min(RANGE_FACTOR * float(self.points.load.max()), end))
 
     def status(self, load: float) -> Status:
         """How far measurements support an answer at this load."""
@@ -197,7 +198,8 @@ def _significant(model: Model, points: Points, found: regress.Regression) -> reg
         raise InputError(
             f"{points.where}noise is larger than signal for {model.name}: it explains {max(0.0, found.adjusted_r_squared):.0%}"
             f" of the variation of {points.value_name}, and points scatter by {found.residual_standard_error:.3g} around it;"
-            f" measure each load longer or more often, and beyond {points.load.min():g} to {points.load.max():g}, nearer saturation"
+            f" measure each load longer or more often, and loads beyond {points.load.min():g} to {points.load.max():g}, up to"
+            " saturation"
         )
     return found
 
@@ -267,7 +269,7 @@ def _explain(
         )
     for rival in others:
         if rival.trouble:
-            sentences.append(f"{rival.name} could not be fitted: {rival.trouble}.")
+            sentences.append(f"{rival.name} could not be fitted: {rival.trouble.split(';')[0]}.")
         elif rival.held_back_error < chosen.held_back_error:
             sentences.append(f"{rival.name} missed by {size(rival.held_back_error)}, no less to speak of, with more parameters.")
         else:
@@ -276,4 +278,7 @@ def _explain(
         f"It explains {found.r_squared:.1%} of the variation, points scatter by {size(found.residual_standard_error)} around it,"
         f" and it holds up to {RANGE_FACTOR:g} times the largest measured {points.load_name}, {points.load.max():g}."
     )
+    end = model.ends(found.parameters)
+    if math.isfinite(end):
+        sentences.append(f"It saturates at {end:.4g}.")
     return " ".join(sentences)
