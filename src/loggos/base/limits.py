@@ -255,3 +255,8 @@ DES_EVENTS_MAX: Final = 1_000_000_000  # of one run: half an hour; a model that 
 DES_IDLE_TIMERS_MIN: Final = 1_024  # timers that were called off are swept out of the queue when they are half of it, and this many
 FARM_SERVERS_MAX: Final = 100_000  # of one simulated farm: what a million events a second still move
 FARM_BALANCERS_MAX: Final = 10_000
+
+# --- capacity planning: plans ------------------------------------------------------------------------------------------------
+PLAN_REPLICAS_PLACED_MAX: Final = 3_000_000  # partition replicas that a plan places one by one: about 10 s and 400 MB; else counted
+PLAN_REPLICAS_EACH_MAX: Final = 15  # replicas of one partition that are tried: more than any system keeps
+PLAN_STRICTER_TRIES: Final = 8  # halvings of the outage that voters and replicas are allowed, until all parts together fit
