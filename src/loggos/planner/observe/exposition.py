@@ -166,9 +166,6 @@ class _Scrapes:
         if time_s is None:
             self.timeless += 1
             time_s = float(self.scrape)
-        if not math.isfinite(time_s):
-            self.ledger.add(Kind.BAD_TIME, Severity.SERIOUS, "a timestamp without bound: left out", f"{self.source}:{line}")
-            return
         self.gatherer.add(Key(name, unit_of(name)[1], labels), time_s, value, line)
 
     def _scrape_time(self) -> float | None:

@@ -25,6 +25,8 @@ Places = NDArray[np.int64]
 Labels = tuple[tuple[str, str], ...]
 
 GAP_STEPS = 1.5  # a step longer than this many usual steps is a gap
+VALUE_MAX = 1e150  # no measurement is larger; beyond it squares overflow
+TIME_MAX_S = 1e12  # 30,000 years
 
 
 class Key(NamedTuple):
@@ -62,13 +64,16 @@ class Gatherer:
                     f"{self.source} holds more than {self._series_max:,} series; select fewer by name or label, or sum them first"
                 )
             points = self._series[key] = _Points(array("d"), array("d"), array("q"))
-        if not math.isfinite(value):
+        if not -VALUE_MAX <= value <= VALUE_MAX:  # NaN is not either
             where = self._where(place) or time_text(time_s)
             name = described(key.name, dict(key.labels))
             if math.isnan(value):
                 self._ledger.add(Kind.MISSING, Severity.NOTE, f"{name} has no value", where)
             else:
                 self._ledger.add(Kind.NOT_FINITE, Severity.WARNING, f"{name} is {value}: left out", where)
+            return
+        if not abs(time_s) <= TIME_MAX_S:
+            self._ledger.add(Kind.BAD_TIME, Severity.SERIOUS, f"{time_s:g} s is no time: left out", self._where(place))
             return
         self._points += 1
         if self._points > self._points_max:

@@ -86,8 +86,8 @@ def _offset_s(zone: str) -> float | None:
 
 def epoch_unit(numbers: list[float]) -> str | None:
     """The unit of a column of epoch times by the size of its median; None: too small for times since 1970 (elapsed seconds?)."""
-    finite = [abs(value) for value in numbers if math.isfinite(value)]
-    middle = float(np.median(finite)) if finite else 0.0
+    finite = sorted(abs(value) for value in numbers if math.isfinite(value))
+    middle = finite[len(finite) // 2] if finite else 0.0
     return next((unit for unit, low, high, _ in EPOCH_UNITS if low <= middle < high), None)
 
 

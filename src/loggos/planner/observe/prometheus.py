@@ -90,7 +90,7 @@ class Prometheus:
         if not found.series:
             span = f"between {time_text(start_s)} and {time_text(end_s)}"
             raise InputError(f"{self.address} has no data for {expression!r} {span}; check the name, the labels and the range")
-        steps = math.floor((end_s - start_s) / step_s * (1 + 1e-12)) + 1
+        steps = _steps(start_s, end_s, step_s)
         for one in found.series:
             _note_absent(one.name, one.labels, len(one.times_s), steps, step_s, ledger)
         return Observation(found.series, ledger.findings(), found.metric_types)
@@ -193,23 +193,29 @@ class Prometheus:
 
 
 def pieces(start_s: float, end_s: float, step_s: float, points_max: int = PROMETHEUS_POINTS_MAX) -> Iterator[tuple[float, float]]:
-    """First and last time of consecutive queries that together ask for every step from start to end once.
+    """First and last time of consecutive queries that together ask for every step from start to end once, to the millisecond.
 
     InputError: no such range, or one of more than 1,000 pieces.
     """
-    if not all(math.isfinite(value) for value in (start_s, end_s, step_s)) or step_s <= 0 or end_s < start_s:
-        raise InputError(
-            f"a range from {start_s:g} to {end_s:g} in steps of {step_s:g} s; it needs start <= end and a step above 0"
-        )
-    steps = math.floor((end_s - start_s) / step_s * (1 + 1e-12)) + 1
+    steps = _steps(start_s, end_s, step_s)
     if steps > points_max * PROMETHEUS_PIECES_MAX:
         raise InputError(
             f"{duration_text(end_s - start_s)} in steps of {duration_text(step_s)} is {steps:,} points; "
             f"take a step of {duration_text((end_s - start_s) / (points_max * 10))} or more"
         )
+    start_ms, step_ms = round(start_s * 1_000), round(step_s * 1_000)
     for first in range(0, steps, points_max):
         last = min(first + points_max, steps) - 1
-        yield start_s + first * step_s, start_s + last * step_s
+        yield (start_ms + first * step_ms) / 1_000, (start_ms + last * step_ms) / 1_000
+
+
+def _steps(start_s: float, end_s: float, step_s: float) -> int:
+    """How many steps a range has, both ends included; counted in milliseconds, as the server does."""
+    if not all(math.isfinite(value) for value in (start_s, end_s, step_s)) or step_s < 0.001 or end_s < start_s:
+        raise InputError(
+            f"a range from {start_s:g} to {end_s:g} in steps of {step_s:g} s; it needs start <= end and a step above 0"
+        )
+    return (round(end_s * 1_000) - round(start_s * 1_000)) // round(step_s * 1_000) + 1
 
 
 def _note_absent(name: str, labels: dict[str, str], points: int, steps: int, step_s: float, ledger: Ledger) -> None:
