@@ -17,11 +17,13 @@ from math import ceil, exp, inf, log, sqrt
 from typing import Final, Literal
 
 from loggos.base.errors import InputError
+from loggos.base.limits import PLANNER_MEMBERS_MAX
 from loggos.planner.maths import queues
 from loggos.planner.maths.usl import peak, usl
 from loggos.planner.plan.intent import Demand, NodeType, Objective, Quantity, Scaling, Service, estimate
 
 CONSTANT_CV2: Final = 1e-3  # below it a service time counts as constant: the gamma density would be too narrow to compute with
+RANGE_FACTOR: Final = 2.0  # times the largest measured N: as planner/fit, which refuses predictions beyond it
 SIGHT: Final = 1e-9  # relative: how closely a load is searched
 
 Level = Literal["low", "value", "high"]
@@ -171,6 +173,12 @@ class Concurrent(Model):
     floor_ms: float
     objective: Objective
     utilisation_max: float
+    reach: float = inf  # the largest N that the measurements speak of
+
+    @property
+    def top(self) -> float:
+        """The N that carries most, as far as the law was measured."""
+        return min(self.reach, peak(self.alpha, self.beta, self.gamma).load)
 
     @property
     def stretch(self) -> float:
@@ -180,7 +188,9 @@ class Concurrent(Model):
 
     @property
     def most(self) -> float:
-        return peak(self.alpha, self.beta, self.gamma).throughput_per_s
+        if self.top == inf:
+            return peak(self.alpha, self.beta, self.gamma).throughput_per_s
+        return usl(self.top, self.alpha, self.beta, self.gamma)
 
     def zero_load_ms(self) -> float:
         return self.floor_ms + self.stretch * 1000 / self.gamma
@@ -203,8 +213,7 @@ class Concurrent(Model):
             inside = (-linear + sqrt(linear * linear - 4 * square * constant)) / (2 * square)
         else:
             inside = -constant / linear if linear > 0 else inf
-        top = peak(self.alpha, self.beta, self.gamma).load
-        within = self.most if inside >= top or inside == inf else usl(inside, self.alpha, self.beta, self.gamma)
+        within = self.most if inside >= self.top else usl(inside, self.alpha, self.beta, self.gamma)
         return min(within, self.utilisation_max * self.most)
 
     def carried(self, nodes: int) -> float:
@@ -231,6 +240,7 @@ class Together(Model):
     beta: float
     gamma: float
     utilisation_max: float
+    reach: float = inf  # the most nodes that the measurements speak of
 
     def zero_load_ms(self) -> float:
         return 0.0
@@ -239,22 +249,21 @@ class Together(Model):
         return self.utilisation_max * usl(nodes, self.alpha, self.beta, self.gamma)
 
     def needed(self, load_per_s: float) -> int | None:
-        top = peak(self.alpha, self.beta, self.gamma)
-        if top.load < 1:
-            return 1 if self.carried(1) >= load_per_s else None
+        top = self.best()
         low, high = 0, 1
         while self.carried(high) < load_per_s * (1 - SIGHT):
-            if high * 2 > top.load:
-                edges = [int(top.load), int(top.load) + 1] if top.load != inf else [1 << 20]
-                high = max(edges, key=self.carried)
-                if self.carried(high) < load_per_s * (1 - SIGHT):
-                    return None
-                break
-            low, high = high, high * 2
+            if high >= top:
+                return None
+            low, high = high, min(top, high * 2)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self.carried(middle) < load_per_s * (1 - SIGHT) else (low, middle)
         return high
+
+    def best(self) -> int:
+        """The number of nodes that carries most, as far as the law was measured."""
+        top = min(self.reach, peak(self.alpha, self.beta, self.gamma).load, PLANNER_MEMBERS_MAX)
+        return max(int(top), int(min(top + 1, self.reach)), 1, key=self.carried) if top >= 1 else 1
 
     def utilisation(self, load_per_s: float, nodes: int) -> float:
         return load_per_s / usl(nodes, self.alpha, self.beta, self.gamma)
@@ -278,9 +287,10 @@ def scaled(scaling: Scaling, kind: NodeType, demand: Demand, objective: Objectiv
 
     alpha, beta = at(scaling.alpha, level), at(scaling.beta, level)
     gamma = at(scaling.gamma, OPPOSITE[level]) * kind.speed
+    reach = inf if scaling.measured_to is None else RANGE_FACTOR * scaling.measured_to
     if scaling.over == "nodes":
-        return Together(alpha, beta, gamma, utilisation_max)
-    found = Concurrent(alpha, beta, gamma, demand.floor_ms, objective, utilisation_max)
+        return Together(alpha, beta, gamma, utilisation_max, reach)
+    found = Concurrent(alpha, beta, gamma, demand.floor_ms, objective, utilisation_max, reach)
     if found.zero_load_ms() >= objective.latency_ms:
         raise ZeroLoad(found.zero_load_ms(), objective)
     return found

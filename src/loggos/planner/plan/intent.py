@@ -107,14 +107,16 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alpha: Quantity
     beta: Quantity
     over: Literal["requests", "nodes"] = "requests"
+    measured_to: Positive | None = None  # the largest N that was measured: the law is not used beyond twice that
 
 
 class Points(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A measured load test, to which the scalability law is fitted."""
+    """A measured load test, to which the scalability law is fitted. `extrapolate`: use it beyond twice the largest N, too."""
 
     n: list[Positive]
     per_s: list[Positive]
     over: Literal["requests", "nodes"] = "requests"
+    extrapolate: bool = False
 
 
 class Demand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

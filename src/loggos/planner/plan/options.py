@@ -7,7 +7,7 @@ nodes are up for the availability asked for. More load, a tighter objective or m
 
 from __future__ import annotations
 
-from math import ceil, isnan
+from math import ceil, inf, isnan
 from typing import Final, NamedTuple
 
 from loggos.base.limits import PLANNER_MEMBERS_MAX
@@ -80,10 +80,12 @@ def requirements(intent: Intent, kind: NodeType, scenario: Scenario, groups: dic
 
 
 def too_much(model: capacity.Model, scenario: Scenario) -> str:
-    best = max((model.carried(2**power) for power in range(14)), default=0.0)
+    assert isinstance(model, capacity.Together), "other models carry twice as much with twice the nodes"
+    best = model.best()
+    far = f", as far as it is known (to {model.reach:g} nodes, twice what was measured)" if model.reach < inf else ""
     return (
-        f"{scenario.per_s:,.4g} requests/s are beyond the peak of the scalability law: no number of nodes carries more than about"
-        f" {best:,.4g}; split the load over independent clusters, or lower alpha and beta"
+        f"{scenario.per_s:,.4g} requests/s are more than the scalability law gives at its best{far}: {model.carried(best):,.4g}"
+        f" on {best} nodes; split the load over independent clusters, lower alpha and beta, or measure with more nodes"
     )
 
 
@@ -160,6 +162,10 @@ def need(intent: Intent, kind: NodeType, scenario: Scenario, groups: dict[str, G
     if reached > total:
         words = f"so that {alive} of them are up for {intent.objective.availability:g} of the time"
         steps.append(Requirement("availability", reached, words))
+    model = capacity.model(intent.demand, kind, intent.objective, intent.utilisation_max, scenario.level)
+    if isinstance(model, capacity.Together) and reached > model.best():
+        words = f"{reached} nodes would be needed with those that may be lost, and beyond {model.best()} more of them carry less"
+        return Impossible(kind, scenario.name, f"{words}, or were not measured: split the load over independent clusters")
     if kind.most is not None and reached > kind.most:
         return Impossible(kind, scenario.name, f"{reached} nodes are needed, and {kind.most} can be had")
     up_share = availability(intent, reached, alive, groups)

@@ -8,12 +8,11 @@ Source: Lamport, Paxos Made Simple (2001), for majorities; Apache Kafka, "Replic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from loggos.base.limits import PLAN_REPLICAS_EACH_MAX
 from loggos.planner.plan.intent import Intent, Site, Survive
 from loggos.planner.plan.survival import Losses, Part, cases, layout, part_availability, survivors
-
-REPLICAS_MAX: Final = 15
 
 
 class Group(NamedTuple):
@@ -51,7 +50,7 @@ def voters(site: Site, survive: Survive, availability: float, most: int, least: 
 
 def replicas(site: Site, survive: Survive, availability: float, least: int, in_sync_min: int) -> Group | NoGroup:
     """The fewest replicas, `least` or more, of which `in_sync_min` are left after the losses and for that share of time."""
-    counts = range(least, REPLICAS_MAX + 1)
+    counts = range(least, PLAN_REPLICAS_EACH_MAX + 1)
     return fewest(counts, lambda count: min(in_sync_min, count), site, survive, availability, "replicas")
 
 
