@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
+from loggos.balance.guards.deadline import Deadline
 from loggos.balance.pool.errors import BudgetExhaustedError, DeadlineExceededError, PoolError
 from loggos.balance.pool.lease import Lease
 from loggos.balance.types import Report
@@ -111,20 +112,22 @@ class Course:
     def __init__(self, pool: Pool, plan: CallPlan) -> None:
         self._pool = pool
         self._plan = plan
-        self._ends_s = None if plan.deadline_s is None else pool.core.clock() + plan.deadline_s
+        self._deadline = None if plan.deadline_s is None else Deadline.after(pool.core.clock(), plan.deadline_s)
         self.tried: list[str] = []
         self._tries = 0
+        self._begun = False
 
     def lease(self) -> Lease:
         """For the next try; elsewhere than before if possible."""
-        return self._pool.lease(key=self._plan.key, avoid=tuple(self.tried))
+        again, self._begun = self._begun, True
+        return Lease(self._pool, self._plan.key, tuple(self.tried), self._deadline, again=again)
 
     def left_s(self) -> float | None:
         """DeadlineExceededError: the time for the call is over."""
-        if self._ends_s is None:
+        if self._deadline is None:
             return None
-        left_s = self._ends_s - self._pool.core.clock()
-        if left_s <= 0:
+        left_s = self._deadline.left_s(self._pool.core.clock())
+        if left_s == 0:
             raise self.too_late()
         return left_s
 
@@ -154,9 +157,9 @@ class Course:
             return None
         longest_s = min(CALL_BACKOFF_S * 2 ** (self._tries - 1), CALL_BACKOFF_S_MAX)
         pause_s: float = longest_s * self._pool.jitter.random()
-        if self._ends_s is not None and self._pool.core.clock() + pause_s >= self._ends_s:
+        if self._deadline is not None and not self._deadline.leaves(pause_s, self._pool.core.clock()):
             return None
-        if not self._pool.core.may_retry():
+        if not self.may_retry():
             if attempt.error is None:
                 return None
             raise BudgetExhaustedError(
@@ -164,6 +167,12 @@ class Course:
                 "too many requests were retried lately; look why end points fail, or enlarge the retry budget"
             ) from attempt.error
         return pause_s
+
+    def may_retry(self) -> bool:
+        return self._pool.core.may_retry(self._deadline)
+
+    def may_hedge(self) -> bool:
+        return self._pool.core.may_hedge(self._deadline)
 
     def _may_repeat(self, attempt: Attempt[Any]) -> bool:
         error = attempt.error
@@ -205,7 +214,6 @@ class Call(Generic[T]):
         self._course = Course(pool, plan)
 
     async def run(self) -> tuple[T, Lease]:
-        self._pool.core.call_begins()
         while True:
             attempt = await (self._try() if self._plan.hedge_after_s is None else self._hedge())
             pause_s = None if attempt.good else self._course.pause_s(attempt)
@@ -248,7 +256,7 @@ class Call(Generic[T]):
                 tasks.append(group.create_task(self._try()))
                 delay_s = self._hedge_delay_s()
                 await asyncio.wait(tasks, timeout=delay_s)
-                if not tasks[0].done() and self._pool.core.may_hedge():
+                if not tasks[0].done() and self._course.may_hedge():
                     tasks.append(group.create_task(self._try()))
                 best = await _first_good(tasks)
                 for task in tasks:
@@ -308,7 +316,6 @@ def run_in_thread(
             "give the client its own timeout"
         )
     course = Course(pool, plan)
-    pool.core.call_begins()
     while True:
         course.left_s()
         attempt = _try_in_thread(course, send, judge)

@@ -2,8 +2,8 @@
 
     async with pool.lease() as endpoint: ...          with pool.lease() as endpoint: ...
 
-The outcome is what the block did: it ended (well), it raised (the end point is blamed, unless the error shows that it is not to
-blame: see `blames`), it was cancelled (nobody is blamed). `failed`, `succeeded` and `report` say it explicitly.
+The outcome is what the block did: it ended (well), it raised (the end point failed, unless the error shows that it is not to
+blame: see `blames`), it was cancelled (given up: no verdict). `failed`, `succeeded` and `report` say it explicitly.
 A lease is used once, by one task or thread, and is given back exactly once; one that is dropped while it is open is found by the
 garbage collector and given back without a verdict.
 """
@@ -17,6 +17,7 @@ from loggos.balance.pool.errors import PoolError
 from loggos.balance.types import Endpoint, Report
 
 if TYPE_CHECKING:
+    from loggos.balance.guards.deadline import Deadline
     from loggos.balance.pool.core import Grant
     from loggos.balance.pool.pool import Pool
 
@@ -41,12 +42,16 @@ def blames(error: BaseException) -> bool:
 class Lease:
     """See the module. Made by `Pool.lease`."""
 
-    __slots__ = ("_avoid", "_grant", "_key", "_ok", "_pool", "_report", "_used")
+    __slots__ = ("__weakref__", "_again", "_avoid", "_deadline", "_grant", "_key", "_ok", "_pool", "_report", "_used")
 
-    def __init__(self, pool: Pool, key: bytes | None, avoid: tuple[str, ...]) -> None:
+    def __init__(
+        self, pool: Pool, key: bytes | None, avoid: tuple[str, ...], deadline: Deadline | None = None, *, again: bool = False
+    ) -> None:
         self._pool = pool
         self._key = key
         self._avoid = avoid
+        self._deadline = deadline
+        self._again = again
         self._grant: Grant | None = None
         self._ok: bool | None = None
         self._report: Report | None = None
@@ -83,7 +88,7 @@ class Lease:
             return
         ok = self._ok
         if ok is None:
-            ok = error is None or not self._pool.blame(error)
+            ok = True if error is None else False if self._pool.blame(error) else None
         self._pool.core.give_back(grant, ok, self._report)
 
     def __enter__(self) -> Endpoint:
@@ -110,7 +115,7 @@ class Lease:
         self._used = True
 
     def _take(self, *, in_loop: bool) -> Endpoint:
-        self._grant = self._pool.core.take(self._key, self._avoid)
+        self._grant = self._pool.core.take(self._key, self._avoid, self._deadline, again=self._again)
         self._pool.upkeep.send_probes(in_loop=in_loop)
         return self._grant.endpoint
 

@@ -20,7 +20,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
+from loggos.balance.balancer import Balancer
+from loggos.balance.filters.breakers import Breakers
+from loggos.balance.filters.outliers import OutlierEjection
+from loggos.balance.filters.slow_start import SlowStart
+from loggos.balance.filters.zone import ZoneAware
 from loggos.balance.guards.budget import RetryBudget
+from loggos.balance.guards.concurrency import Limit
 from loggos.balance.guards.hedging import Hedging
 from loggos.balance.policies import make
 from loggos.balance.pool.calls import Call, CallPlan, Judge, run_in_thread
@@ -44,7 +50,9 @@ class Pool:
     policy      the name of a policy (loggos.balance.policies.POLICIES), or a Policy that nobody else uses
     options     of the policy, where it is given by name
     plan        what calls do unless told otherwise (`CallPlan`)
-    retry_budget, hedging   how many calls may be sent again, or twice (loggos.balance.guards)
+    retry_budget, hedging, limit                  how many calls may be sent again, or twice, or at once (balance/guards)
+    outliers, breakers, slow_start, zones         who may be chosen (balance/filters); True: ejection with its defaults
+    panic_below                                   with fewer end points well than this share, health is ignored; 0: never
     health      active checks: `TcpCheck()`, `HttpCheck(path)`; none by default
     probe       how to ask an end point for its load, for policies that want to know: `HttpProbe()`, or a coroutine function
     refresh_s   how often a source is asked for members
@@ -62,6 +70,12 @@ class Pool:
         plan: CallPlan | None = None,
         retry_budget: RetryBudget | None = None,
         hedging: Hedging | None = None,
+        limit: Limit | None = None,
+        outliers: OutlierEjection | bool = True,
+        breakers: Breakers | None = None,
+        slow_start: SlowStart | None = None,
+        zones: ZoneAware | None = None,
+        panic_below: float = 0.5,
         health: Check | None = None,
         probe: Probe | None = None,
         refresh_s: float = POOL_REFRESH_S,
@@ -72,15 +86,28 @@ class Pool:
     ) -> None:
         if refresh_s <= 0:
             raise ConfigError(f"pool {name}: refresh_s = {refresh_s}: give seconds above 0")
+        dice = random.Random(seed)
         if isinstance(policy, str):
-            policy = make(policy, random.Random(seed), **(options or {}))
+            policy = make(policy, dice, **(options or {}))
         elif options:
             raise ConfigError(f"pool {name}: options belong to a policy given by name; this one is made already")
         self.name = name
         self.plan = plan if plan is not None else CallPlan()
         self.blame = blame
         self.jitter = random.Random(seed)
-        self.core = Core(name, policy, clock, budget=retry_budget or RetryBudget(), hedging=hedging or Hedging())
+        balancer = Balancer(
+            policy,
+            dice,
+            panic_below=panic_below,
+            outliers=OutlierEjection() if outliers is True else outliers or None,
+            breakers=breakers,
+            slow_start=slow_start,
+            zones=zones,
+            retries=retry_budget or RetryBudget(),
+            hedging=hedging or Hedging(),
+            limit=limit,
+        )
+        self.core = Core(name, balancer, clock)
         self.upkeep = Upkeep(self.core, endpoints, refresh_s=refresh_s, check=health, probe=probe)
 
     # --- requests ------------------------------------------------------------------------------------------------------

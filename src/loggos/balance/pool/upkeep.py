@@ -161,7 +161,7 @@ class Upkeep:
                 why = f"health check: no answer within {self._check.timeout_s:g} s"
             except (OSError, EOFError) as error:
                 why = f"health check: {error or type(error).__name__}"
-        if self._core.answered(endpoint.name, why, rise=self._check.rise, fall=self._check.fall):
+        if self._core.checked(endpoint.name, why, rise=self._check.rise, fall=self._check.fall):
             log.warning("pool %s: %s is %s", self._core.name, endpoint.name, f"unhealthy: {why}" if why else "healthy again")
 
     # --- probes --------------------------------------------------------------------------------------------------------
