@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from loggos.app.tour.proofs import prove
 from loggos.app.tour.records import Story
-from loggos.app.tour.report import render
+from loggos.app.tour.report import lock_body, render
 from tests.tour.stories import story
 
 VOID = {"meta", "line", "rect", "circle", "polygon", "polyline"}
@@ -37,7 +37,7 @@ class Balance(HTMLParser):
 
 
 def page(told: Story, facts: dict[str, str] | None = None) -> str:
-    return render(told, prove(told), facts or {"machine": "2 cores"}, ["loggos tour"])
+    return render([lock_body(told, prove(told))], facts or {"machine": "2 cores"}, ["loggos tour"])
 
 
 def test_it_is_one_balanced_page_with_three_plots() -> None:

@@ -11,11 +11,11 @@ import platform
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from loggos import __version__
 from loggos.app.bench import probe
@@ -23,12 +23,20 @@ from loggos.app.tour import figures
 from loggos.app.tour.lock_chapter import LockChapter, Options
 from loggos.app.tour.proofs import Proof, prove
 from loggos.app.tour.records import Story
-from loggos.app.tour.report import render
+from loggos.app.tour.report import lock_body, render
 from loggos.app.tour.screen import Screen
 from loggos.base.errors import ConfigError, LoggosError
 
-COMMANDS: Final = ("python3 dev.py tour", "loggos tour --chapter 1 --report tour-report.html")
+COMMANDS: Final = ("python3 dev.py tour", "loggos tour --report tour-report.html", "loggos tour --chapter 1")
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+Facts = Mapping[str, str]  # of the machine, as it was before the first chapter
+
+
+class Told(NamedTuple):
+    """What came of a chapter: its exit code, and its part of the report ("": it has none)."""
+
+    code: int
+    body: str
 
 
 def run(chapter: int | None = None, report: Path = Path("tour-report.html"), options: Options | None = None) -> int:
@@ -41,8 +49,13 @@ def run(chapter: int | None = None, report: Path = Path("tour-report.html"), opt
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         numbers = list(CHAPTERS) if chapter is None else [chapter]
-        codes = [CHAPTERS[number][1](number, screen, report, options or Options()) for number in numbers]
-        return max(codes)
+        facts = machine()
+        told = [CHAPTERS[number][1](number, screen, facts, options or Options()) for number in numbers]
+        if bodies := [one.body for one in told if one.body]:
+            report.write_text(render(bodies, {**facts, **software()}, COMMANDS), encoding="utf-8")
+            screen.line()
+            screen.line(f"  the report is {report}")
+        return max(one.code for one in told)
     except KeyboardInterrupt:
         screen.line("interrupted; every process of the tour has ended")
         return EXIT_INTERRUPTED
@@ -63,19 +76,22 @@ def check_report_path(report: Path) -> None:
         raise ConfigError(f"--report {report}: there is no directory {report.resolve().parent}: make it, or name another")
 
 
-def lock_chapter(number: int, screen: Screen, report: Path, options: Options) -> int:
+def machine() -> dict[str, str]:
+    with tempfile.TemporaryDirectory(prefix="loggos-tour-") as directory:
+        return probe.machine_facts(Path(directory))
+
+
+def lock_chapter(number: int, screen: Screen, facts: Facts, options: Options) -> Told:
     title = CHAPTERS[number][0]
     screen.title(f"Chapter {number}: {title}")
     directory = Path(tempfile.mkdtemp(prefix="loggos-tour-"))
-    code = EXIT_FAILED
+    code, body = EXIT_FAILED, ""
     try:
-        facts = probe.machine_facts(directory)
         screen.line(f"  {options.workers} workers, {options.total:,} increments; {facts['machine']}", "dim")
         story = LockChapter(directory, options, screen).run()
         proofs = prove(story)
         show(screen, story, proofs)
-        report.write_text(render(story, proofs, {**facts, **software()}, COMMANDS), encoding="utf-8")
-        screen.line(f"  the report is {report}")
+        body = lock_body(story, proofs)
         code = EXIT_OK if all(proof.holds for proof in proofs) else EXIT_FAILED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -87,7 +103,7 @@ def lock_chapter(number: int, screen: Screen, report: Path, options: Options) ->
             screen.line(f"  what was left is kept in {directory}", "red")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    return code
+    return Told(code, body)
 
 
 def software() -> dict[str, str]:
@@ -129,6 +145,6 @@ def ms(seconds: float) -> str:
     return f"{1000 * seconds:,.0f} ms"
 
 
-CHAPTERS: Final[dict[int, tuple[str, Callable[[int, Screen, Path, Options], int]]]] = {
+CHAPTERS: Final[dict[int, tuple[str, Callable[[int, Screen, Facts, Options], Told]]]] = {
     1: ("a lock that survives", lock_chapter),
 }

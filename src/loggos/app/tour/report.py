@@ -1,4 +1,4 @@
-"""The tour's report: one HTML page that holds all it needs, in light and in dark. Pure: a story and its proofs in, text out.
+"""The tour's report: one HTML page of its chapters, and the lock chapter's part of it. Pure: a story and its proofs in, text out.
 
 Nothing is loaded from anywhere, and there is no script. What comes from outside the program (machine facts, paths) is escaped.
 """
@@ -133,10 +133,23 @@ def facts_list(facts: Mapping[str, str]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()) + "</dl>"
 
 
-def render(story: Story, proofs: Sequence[Proof], facts: Mapping[str, str], commands: Sequence[str]) -> str:
-    """The whole page. `facts`: of the machine and the software; `commands`: each runs the tour again."""
+def render(bodies: Sequence[str], facts: Mapping[str, str], commands: Sequence[str]) -> str:
+    """The whole page. `bodies`: of the chapters; `facts`: of the machine and the software; `commands`: each runs the tour again."""
+    closing = [
+        section("The machine", "", facts_list(facts)),
+        section("Once more", "It takes well under two minutes.", "<pre>" + escape("\n".join(commands)) + "</pre>"),
+    ]
+    return page("Loggos: the tour", "".join([*bodies, *closing]))
+
+
+def proof_section(proofs: Sequence[Proof]) -> str:
     good = all(proof.holds for proof in proofs)
     verdict = "Every proof holds." if good else "A proof FAILED; it says where to look."
+    return section("What was proven", verdict, proof_list(proofs))
+
+
+def lock_body(story: Story, proofs: Sequence[Proof]) -> str:
+    """The chapter of the lock."""
     intro = (
         f"{story.workers} workers, each a process with a stock kazoo client, made {story.total:,} increments of one counter "
         f"under one lock, on {story.nodes} Loggos nodes on this machine. Every write carried its holder's token and was "
@@ -150,15 +163,12 @@ def render(story: Story, proofs: Sequence[Proof], facts: Mapping[str, str], comm
     queueing = f"All workers queue all the time: the usual wait is {story.workers - 1} others' turns."
     columns = ("", "fault", "struck", "at", "away", "what followed", "longest gap")
     parts = [
-        section("What was proven", verdict, proof_list(proofs)),
+        proof_section(proofs),
         section("Throughput and faults", seen, throughput_plot(story)),
         section("The faults", "", table(columns, fault_rows(story), (1, 2, 5))),
         section("Gaps", "The longest silence from each fault until every worker worked again.", gap_plot(story)),
         section("Waiting for the lock", queueing, wait_plot(story)),
         section("Percentiles", "", table(("", "p50", "p99", "max", "count"), spread_rows(story))),
         section("The workers", "", table(("", "increments", "holdings", "resolved", "refused", "sessions"), worker_rows(story))),
-        section("The machine", "", facts_list(facts)),
-        section("Once more", "It takes well under two minutes.", "<pre>" + escape("\n".join(commands)) + "</pre>"),
     ]
-    head = f'<h1>A lock that survives</h1><p class="soft">{escape(intro)}</p>{tiles(story)}'
-    return page("Loggos: a lock that survives", head + "".join(parts))
+    return f'<h1>A lock that survives</h1><p class="soft">{escape(intro)}</p>{tiles(story)}' + "".join(parts)
