@@ -93,7 +93,9 @@ class Balancer:
         """Who may be chosen now, and for which share of the requests."""
         if now_s >= self._stale_at_s:
             through = self._filters.apply(self._endpoints, now_s)
-            self._parts = (Part(1.0, through),) if self._zones is None else self._zones.split(through)
+            parts = (Part(1.0, through),) if self._zones is None else self._zones.split(through)
+            if parts != self._parts:  # the same tuples while they are equal: the policy keeps its tables
+                self._parts = parts
             self._stale_at_s = self._filters.changes_at_s()
         return self._parts
 
@@ -140,8 +142,8 @@ class Balancer:
                     guard.request(now_s)
 
     def finished(self, name: str, now_s: float, latency_s: float, ok: bool | None, report: Report | None = None) -> None:
-        """It ended `latency_s` after `started`, well or not; `ok` None: it was given up (the other copy won, the caller left), which
-        is no failure of the server. `report`: what the backend said of its load with the answer."""
+        """It ended `latency_s` after `started`, well or not; `ok` None: it was given up (the other copy won, the caller left),
+        which is no failure of the server. `report`: what the backend said of its load with the answer."""
         assert self._in_flight > 0, f"a request to {name} finished that was not started"
         assert isfinite(latency_s) and latency_s >= 0
         if self._limit is not None and ok is not None:

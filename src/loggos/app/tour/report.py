@@ -134,7 +134,7 @@ def facts_list(facts: Mapping[str, str]) -> str:
 
 
 def render(bodies: Sequence[str], facts: Mapping[str, str], commands: Sequence[str]) -> str:
-    """The whole page. `bodies`: of the chapters; `facts`: of the machine and the software; `commands`: each runs the tour again."""
+    """The whole page. `bodies`: of the chapters; `facts`: of machine and software; `commands`: each runs the tour again."""
     closing = [
         section("The machine", "", facts_list(facts)),
         section("Once more", "It takes well under two minutes.", "<pre>" + escape("\n".join(commands)) + "</pre>"),

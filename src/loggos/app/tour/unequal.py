@@ -2,9 +2,9 @@
 
 Every policy has servers of its own, all real HTTP servers on loopback: each works on one request at a time, so requests queue
 there, and some are slower than the others. Their work is sleeping, so that the machine's own speed matters little. Requests
-leave at times that were drawn beforehand, the same for every policy, however late the answers are; a latency counts from that time
-(open loop: nobody waits politely for a slow server). Every policy runs in the same seconds, so what else the machine does hits
-all alike.
+leave at times that were drawn beforehand, the same for every policy, however late the answers are; a latency counts from that
+time (open loop: nobody waits politely for a slow server). Every policy runs in the same seconds, so what else the machine does
+hits all alike.
 
 Must not know: proofs, pages.
 """

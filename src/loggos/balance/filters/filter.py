@@ -34,8 +34,8 @@ class Filter(ABC):
         return False
 
     def finished(self, name: str, now_s: float, latency_s: float, ok: bool | None) -> bool:
-        """It ended `latency_s` after it was sent, well or not; `ok` None: it was given up, which says nothing of the server. True:
-        the answer may be another one now."""
+        """It ended `latency_s` after it was sent, well or not; `ok` None: it was given up, which says nothing of the server.
+        True: the answer may be another one now."""
         return False
 
 

@@ -73,8 +73,8 @@ class Breaker:
         return True
 
     def finished(self, now_s: float, latency_s: float, ok: bool | None) -> bool:
-        """It ended, `latency_s` after it was sent; `ok` None: it was given up, which says nothing. True: `allows` may say something
-        else now."""
+        """It ended, `latency_s` after it was sent; `ok` None: it was given up, which says nothing. True: `allows` may say
+        something else now."""
         if self.state is State.CLOSED:
             return ok is not None and self._count(now_s, ok)
         if self.state is State.OPEN or now_s - latency_s < self._trial_from_s:

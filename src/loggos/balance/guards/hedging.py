@@ -10,8 +10,8 @@ Source: Dean, Barroso, "The tail at scale", CACM 2013, "Hedged requests".
 from __future__ import annotations
 
 from loggos.balance.guards.budget import RetryBudget
-from loggos.balance.policies.quantile import WindowQuantile
 from loggos.balance.policies.checks import at_least, whole, within
+from loggos.balance.policies.quantile import WindowQuantile
 from loggos.base import limits
 
 

@@ -90,7 +90,8 @@ class Hashing(Policy):
         self._in_flight += name in self._ledger
 
     def finished(self, name: str, now_s: float, latency_s: float, ok: bool, report: Report | None = None) -> None:
-        self._in_flight -= self._ledger.finished(name) is not None
+        self._ledger.finished(name)
+        self._in_flight -= name in self._ledger
 
     def _view(self, among: Sequence[Endpoint]) -> tuple[list[Endpoint | None], float]:
         here = {endpoint.name: endpoint for endpoint in among}

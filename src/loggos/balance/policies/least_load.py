@@ -119,8 +119,6 @@ class PowerOfTwoChoices(PowerOfChoices[ReportedLoad]):
 
     def finished(self, name: str, now_s: float, latency_s: float, ok: bool, report: Report | None = None) -> None:
         load = self._ledger.finished(name)
-        if load is None:
-            return
         load.sent_since -= 1
         if report is not None:
             load.told(report, now_s)

@@ -71,8 +71,6 @@ class PeakEwma(PowerOfChoices[PeakLoad]):
 
     def finished(self, name: str, now_s: float, latency_s: float, ok: bool, report: Report | None = None) -> None:
         load = self._ledger.finished(name)
-        if load is None:
-            return
         load.forget(now_s - latency_s)
         assert len(load.sent_s) == load.in_flight
         load.sample(latency_s if ok else max(latency_s, load.latency_s), now_s, self._tau_s)

@@ -2,7 +2,7 @@
 
 A view is the tuple of end points that the filters let through. It stays the same object until something changes, so what a policy
 computes for it (cumulative weights, an order, the loads in its order) is kept as long as the view is. Recognising it by `is` only
-saves work: a view that is equal and not the same gives an equal table. What must survive a change of view (load, place in a
+saves work: a view that is equal and not the same finds the same table. What must survive a change of view (load, place in a
 rotation) belongs in a `Ledger`, or in the policy.
 """
 
@@ -39,13 +39,17 @@ class Views(Generic[Table]):
         self._others.clear()
 
     def _seldom(self, among: Sequence[Endpoint]) -> Table:
-        if type(among) is not tuple:
-            return self._make(among)  # may be changed by its owner
         for view, table in self._others:
             if view is among:
                 self._last, self._table = view, table
                 return table
+        unchanging = tuple(among)
+        for view, table in self._others:
+            if view == unchanging:
+                return table
         table = self._make(among)
+        if unchanging is not among:
+            return table  # a list: its owner may change it, and uses it once as a rule
         if len(self._others) >= self._kept:
             del self._others[0]
         self._others.append((among, table))
@@ -93,18 +97,18 @@ class Ledger(Generic[AnyLoad]):
         load.in_flight += 1
         return load
 
-    def finished(self, name: str) -> AnyLoad | None:
-        """Counts one request less; None: the end point has left."""
+    def finished(self, name: str) -> AnyLoad:
+        """Counts one request less, also from an end point that has left."""
         load = self._here.get(name)
         if load is not None:
             assert load.in_flight > 0, f"a request to {name} finished that was not started"
             load.in_flight -= 1
             return load
-        gone = self._gone[name]
-        gone.in_flight -= 1
-        if gone.in_flight == 0:
+        load = self._gone[name]
+        load.in_flight -= 1
+        if load.in_flight == 0:
             del self._gone[name]
-        return None
+        return load
 
     def in_flight(self) -> int:
         """Requests on their way to all end points that are there."""

@@ -55,8 +55,8 @@ def staffing(plan: Plan) -> Iterator[Check]:
     offered = middle(plan).per_s * estimate(service.mean_ms).value / 1000 / best.kind.speed
     cores = offered + STAFFING_QUALITY * sqrt(offered)
     have = best.alive * best.kind.cores
-    words = f"{offered:,.3g} cores are busy at all times; with one queue for all, {cores:,.3g} would do; {have} are left after losses"
-    yield Check("square-root staffing", have >= cores, f"{words}. What is above that pays for split queues, losses and headroom")
+    words = f"{offered:,.3g} cores are busy at all times; with one queue for all, {cores:,.3g} would do; {have} are left after"
+    yield Check("square-root staffing", have >= cores, f"{words} losses. What is above that pays for split queues and headroom")
 
 
 def kafka(plan: Plan) -> Iterator[Check]:
@@ -117,10 +117,8 @@ def voters(plan: Plan) -> Iterator[Check]:
         servers = sizing.zookeeper_ensemble(lost)
         words = f"an ensemble of {servers} survives {lost} losses; the plan has {group.total} voters"
         yield Check("ensemble (ZooKeeper)", group.total >= servers or lost == 0, words)
-    heavy = middle(plan).per_s >= 10_000
-    member = sizing.etcd_member(heavy)
+    member = sizing.etcd_member(heavy=False)
     fits = best.kind.cores >= member.cores[0] and best.kind.memory_gb >= member.memory_gb[0]
-    load = "heavily loaded" if heavy else "typical"
-    words = f"a {load} member should have {member.cores[0]} to {member.cores[1]} cores and {member.memory_gb[0]} GB or more, and a disk"
-    words += f" with an 8 KB fdatasync below {member.fsync_ms_max:g} ms; {best.kind.name} has {best.kind.cores} cores and"
+    words = f"a member should have {member.cores[0]} to {member.cores[1]} cores, {member.memory_gb[0]} GB, and a disk with an 8 KB"
+    words += f" fdatasync below {member.fsync_ms_max:g} ms; {best.kind.name} has {best.kind.cores} cores and"
     yield Check("hardware of voters (etcd)", fits, f"{words} {best.kind.memory_gb:g} GB; measure its fdatasync")
