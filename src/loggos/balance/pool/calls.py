@@ -302,6 +302,15 @@ def _ended(tasks: list[asyncio.Task[Attempt[T]]]) -> list[Attempt[T]]:
 # --- threads -------------------------------------------------------------------------------------------------------------
 
 
+def check_for_threads(name: str, plan: CallPlan) -> None:
+    """ConfigError: the plan asks for what only asyncio can do."""
+    if plan.hedge_after_s is not None or plan.try_timeout_s is not None:
+        raise ConfigError(
+            f"pool {name}: a thread cannot be interrupted, so try_timeout_s and hedge_after_s are for asyncio: "
+            "give the client its own timeout"
+        )
+
+
 def run_in_thread(
     pool: Pool,
     send: Callable[[Lease], T],
@@ -310,11 +319,7 @@ def run_in_thread(
     discard: Callable[[T], None] | None = None,
 ) -> tuple[T, Lease]:
     """`Call.run` for threads: no try is interrupted, none is hedged."""
-    if plan.hedge_after_s is not None or plan.try_timeout_s is not None:
-        raise ConfigError(
-            f"pool {pool.name}: a thread cannot be interrupted, so try_timeout_s and hedge_after_s are for asyncio: "
-            "give the client its own timeout"
-        )
+    check_for_threads(pool.name, plan)
     course = Course(pool, plan)
     while True:
         course.left_s()
