@@ -4,8 +4,8 @@ Each pick asks `probes` random end points for a Report; answers join a pool of `
 at the pool, so no request waits for a probe. The rule is hot-cold lexicographic: a probe is hot if its requests in flight exceed
 the `q_rif` quantile of what was reported lately. Of cold ones the one of the lowest latency is chosen; if all are hot, the one of
 the fewest requests in flight.
-- A chosen probe stays, with one request in flight more, until it was used as often as probes come in for the picks there are
-  (b_reuse below) or is older than `age_s`.
+- A chosen probe stays, with one request in flight more, if probes come in more slowly than they are needed (`_reuse`, the paper's
+  b_reuse). None is used that is older than `age_s`.
 - After each pick `remove` probes go, by turns the worst (the hottest; else the slowest) and the oldest: without that the pool
   would fill with the end points nobody wants.
 - A newer answer of an end point replaces the older one. Reports that come with answers count as probes if `use_reports`: for
@@ -28,7 +28,8 @@ from loggos.balance.policies.views import Views
 from loggos.balance.types import Dice, Endpoint, Policy, Report
 from loggos.base import limits
 
-DELTA: Final = 1.0  # the paper's δ: how much longer than strictly needed a probe is kept
+USES_MAX: Final = 16.0  # of a probe, however slowly others come in: used without end it sends everyone to who was idle once
+POOL_SHARE: Final = 0.25  # of few end points the pool is to hold this share, not `pool`: a probe of everyone would be an old one
 
 
 class _Probe:
@@ -50,7 +51,8 @@ class Prequal(Policy):
     probes, remove   per pick; fractions are carried over to later picks
     pool, pool_min   probes kept at most; probes needed for a choice that is not random
     q_rif            quantile above which a probe is hot: 0 looks at requests in flight alone, 1 at latency alone
-    age_s            probes older than this are not used
+    age_s            probes older than this are not used: many times the latency of a request, and of the time between two picks
+    slack            the paper's δ (1 there): probes are used (1 + slack) times as often as they must. Fresh ones choose better: 0
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Prequal(Policy):
         pool_min: int = 1,
         q_rif: float = 0.84,
         age_s: float = 1.0,
+        slack: float = 0.0,
         use_reports: bool = False,
     ) -> None:
         within("probes", probes, 0, limits.PROBES_PER_PICK_MAX)
@@ -71,10 +74,11 @@ class Prequal(Policy):
         whole("pool_min", pool_min, 1, pool)
         within("q_rif", q_rif, 0, 1)
         above("age_s", age_s, 0)
+        at_least("slack", slack, 0)
         self._dice = dice
         self._rates = (probes, remove if probes > 0 else 0.0)  # reports alone come one per pick: each is used or replaced
         self._pool_max, self._pool_min = pool, pool_min
-        self._q_rif, self._age_s, self._use_reports = q_rif, age_s, use_reports
+        self._q_rif, self._age_s, self._slack, self._use_reports = q_rif, age_s, slack, use_reports
         self._endpoints: Sequence[Endpoint] = ()
         self._names: dict[str, None] = {}
         self._pool: list[_Probe] = []  # oldest first
@@ -179,11 +183,14 @@ class Prequal(Policy):
         )
 
     def _reuse(self, replicas: int) -> float:
-        """How often a probe may be used: (1 + δ) / ((1 - pool / replicas) × probes - remove), at least once. In a small farm the
-        quotient has no value, and once it is: a probe used again and again sends everyone to who was idle once."""
+        """How often a probe may be used, so that as many come in as go with `wanted` of them in the pool: of `probes` answers a
+        pick the share (1 - wanted / replicas) is of end points that are not in it, and reports come one a pick. Once at least."""
+        if not replicas:
+            return 1.0
         probes, remove = self._rates
-        net = (1 - self._pool_max / replicas) * probes - remove if replicas else 0.0
-        return max(1.0, (1 + DELTA) / net) if net > 0 else 1.0
+        wanted = min(self._pool_max, replicas * POOL_SHARE)
+        net = (1 - wanted / replicas) * probes + self._use_reports - remove
+        return min(max(1.0, (1 + self._slack) / net), USES_MAX) if net > 0 else USES_MAX
 
     def _rounded(self, uses: float) -> float:
         """A whole number of uses whose mean is `uses`."""

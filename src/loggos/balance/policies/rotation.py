@@ -26,7 +26,8 @@ class _Turn:
 
 
 class RoundRobin(Policy):
-    """Each in turn. A new view goes on after the end point that was chosen last, so changes of view starve nobody."""
+    """Each in turn. Each view has its own turn, which begins after the end point that was chosen last: zones among which chance
+    decides are each served evenly."""
 
     def __init__(self, dice: Dice) -> None:
         self._dice = dice
