@@ -2,7 +2,8 @@
 
     scenario.py     servers, failures, load, probes: what is simulated, checked
     gauge.py        what a simulated server knows of its own load
-    farm.py         `Farm`: runs a scenario under a policy
+    bare.py         what is asked of a balancer, and one that is a policy alone
+    farm.py         `run`: a scenario under a policy
     result.py       latencies with their intervals, utilisation, what failed
     supermarket.py  one balancer and very many equal servers, in a loop of its own; its theory
 

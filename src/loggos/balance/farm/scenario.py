@@ -100,8 +100,9 @@ class Scenario:
     recording        replaces load and requests
     probe_delay_s    from asking for a report to having it; the server looks at its load halfway
     probe_work_s     what answering a probe costs the server, in its queue
-    timeout_s        a balancer gives a request up after so long; the server does not learn of it
-    noticed_after_s  so long after it fell silent a server is out of everyone's choice, so long after it returned it is in again
+    timeout_s        a balancer gives a try up after so long; the server does not learn of it
+    noticed_after_s  so long after it died or stalled a server is marked down, so long after it returned it is marked well
+    tries            how often a request is sent at most; again only where its balancer has a budget for it
     keys             how many different keys requests have, equally likely, for policies that hash; 0: none
     """
 
@@ -116,6 +117,7 @@ class Scenario:
     probe_work_s: float = 0.0
     timeout_s: float = math.inf
     noticed_after_s: float = math.inf
+    tries: int = 1
     keys: int = 0
     failures: tuple[Failure, ...] = ()
 
@@ -136,6 +138,8 @@ class Scenario:
         for what, value in (("probe_delay_s", self.probe_delay_s), ("probe_work_s", self.probe_work_s), ("keys", self.keys)):
             if not 0.0 <= value < math.inf:
                 raise InputError(f"{what} {value}: it is finite and not negative")
+        if self.tries < 1:
+            raise InputError(f"tries {self.tries}: a request is sent once at least")
         if not self.timeout_s > 0.0 or not self.noticed_after_s >= 0.0:
             raise InputError(f"timeout_s {self.timeout_s} is above 0, noticed_after_s {self.noticed_after_s} is not negative")
         self._check_failures(names)
