@@ -100,7 +100,7 @@ def hdfs(plan: Plan) -> Iterator[Check]:
     size_gb = middle(plan).data_gb
     raw_tb = size_gb * replication / 1000
     least = sizing.datanodes(raw_tb)
-    words = f"{raw_tb:,.4g} TB with all replicas ask for {least} nodes or more at 100 TB each; the plan has {best.nodes}"
+    words = f"{raw_tb:,.4g} TB with all replicas ask for at least {least} at 100 TB each; the plan has {best.nodes}"
     yield Check("node density (HDFS)", best.nodes >= least, words)
     heap = sizing.namenode_heap_gb(sizing.hdfs_blocks(size_gb * 1000, 128, 1))
     words = f"as files of 128 MB blocks, the names would take {heap:,.3g} GB of a NameNode's heap"
@@ -115,10 +115,10 @@ def voters(plan: Plan) -> Iterator[Check]:
     lost = group.total - min(survivors(group.total, plan.intent.site, case) for case in cases(survive))
     if lost <= 3:
         servers = sizing.zookeeper_ensemble(lost)
-        words = f"an ensemble of {servers} survives {lost} losses; the plan has {group.total} voters"
+        words = f"an ensemble of {servers} survives the loss of {lost}; the plan has {group.total} voters"
         yield Check("ensemble (ZooKeeper)", group.total >= servers or lost == 0, words)
     member = sizing.etcd_member(heavy=False)
     fits = best.kind.cores >= member.cores[0] and best.kind.memory_gb >= member.memory_gb[0]
-    words = f"a member should have {member.cores[0]} to {member.cores[1]} cores, {member.memory_gb[0]} GB, and a disk with an 8 KB"
-    words += f" fdatasync below {member.fsync_ms_max:g} ms; {best.kind.name} has {best.kind.cores} cores and"
+    words = f"a member should have {member.cores[0]} to {member.cores[1]} cores, {member.memory_gb[0]} GB, and a disk with an"
+    words += f" 8 KB fdatasync below {member.fsync_ms_max:g} ms; {best.kind.name} has {best.kind.cores} cores and"
     yield Check("hardware of voters (etcd)", fits, f"{words} {best.kind.memory_gb:g} GB; measure its fdatasync")

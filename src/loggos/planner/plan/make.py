@@ -19,7 +19,7 @@ from loggos.base.errors import InputError
 from loggos.base.limits import PLAN_REPLICAS_PLACED_MAX, PLAN_STRICTER_TRIES
 from loggos.planner.plan import capacity, quorum
 from loggos.planner.plan.demand import Expected, Scenario, expected
-from loggos.planner.plan.intent import Intent, Interval, NodeType, Scaling, parse
+from loggos.planner.plan.intent import Intent, Interval, NodeType, Points, Scaling, parse
 from loggos.planner.plan.options import Impossible, Need, availability, member, need, up
 from loggos.planner.plan.placement import place, regrow
 from loggos.planner.plan.quorum import Group, chosen_parts
@@ -75,6 +75,8 @@ class Plan:
     per_zone: tuple[tuple[int, ...], ...]
     today: Need | None
     partitions: Partitions | None
+    unreached: dict[str, str]  # scenarios that no node type carries, and why
+    points: Points | None  # what was measured, if the demand was fitted to it
     notes: tuple[str, ...]
 
     @property
@@ -103,12 +105,14 @@ def plan_text(text: str, where: str, forecast: Estimate | None = None, source: s
 def make(intent: Intent, forecast: Estimate | None = None, source: str = "") -> Plan | Refusal:
     """A plan for the intent. `forecast`: the peak of the load until the horizon, in requests per second, instead of the intent's
     own load; `source`: where it is from. Raises ZeroLoad if no node type is quick enough when idle, InputError without a load."""
+    points = intent.demand.points
     intent, notes = fitted(intent)
     coming = expected(intent, forecast, source)
     found, groups, why = search(intent, coming)
     needs = [one for one in found if isinstance(one, Need)]
     bad = [one for one in found if isinstance(one, Impossible)]
-    if not needs:
+    if not any(one.scenario == coming.middle.name for one in needs):
+        bad = [one for one in bad if one.scenario == coming.middle.name]
         slow = [one.zero_load_ms for one in bad if one.zero_load_ms is not None]
         if bad and len(slow) == len(bad):
             raise capacity.ZeroLoad(min(slow), intent.objective)
@@ -129,8 +133,16 @@ def make(intent: Intent, forecast: Estimate | None = None, source: str = "") -> 
         tuple(tuple(region) for region in layout(best.nodes, intent.site)),
         today,
         partitions(intent, coming, best.nodes, today.nodes if today else best.nodes, groups),
+        unreached(needs, bad),
+        points,
         tuple(notes),
     )
+
+
+def unreached(needs: list[Need], bad: list[Impossible]) -> dict[str, str]:
+    """Scenarios that no type carries."""
+    carried = [one.scenario for one in needs]
+    return {one.scenario: one.why for one in bad if one.scenario not in carried}
 
 
 def search(intent: Intent, coming: Expected) -> tuple[list[Need | Impossible], dict[str, Group], list[str]]:
@@ -144,7 +156,7 @@ def search(intent: Intent, coming: Expected) -> tuple[list[Need | Impossible], d
             return (found, groups, []) if found else ([], tried, why)
         groups = tried
         found = [need(intent, kind, scenario, groups) for kind in intent.node for scenario in coming.scenarios]
-        if any(isinstance(one, Need) for one in found) or not groups:
+        if any(isinstance(one, Need) and one.scenario == coming.middle.name for one in found) or not groups:
             break
     return found, groups, []
 
@@ -291,7 +303,7 @@ def nearly(intent: Intent, coming: Expected) -> tuple[str, ...]:
             continue
         found, groups, _ = search(changed, coming)
         needs = [one for one in found if isinstance(one, Need)]
-        if needs:
+        if any(one.scenario == coming.middle.name for one in needs):
             best = rank(changed, coming, needs, groups)[0]
             done.append(knob)
             said.append(f"{words} would give {best.nodes} × {best.kind.name}, {best.cost:,.0f} {intent.currency} a month")
