@@ -14,7 +14,8 @@ import pytest
 
 from loggos.app.processes import child_environment
 from loggos.app.tour.lock_chapter import Options
-from loggos.app.tour.main import run
+from loggos.app.tour.main import Sizes, run
+from loggos.app.tour.unequal import Load
 from loggos.base.errors import ConfigError
 
 DEADLINE_S = 60.0
@@ -28,13 +29,24 @@ def descendants(pid: int) -> list[psutil.Process]:
 def test_a_small_tour_proves_itself_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.html"
     before = {process.pid for process in descendants(os.getpid())}
-    code = run(chapter=1, report=report, options=Options(total=240, workers=4, holding_max=3))
+    code = run(chapter=1, report=report, sizes=Sizes(lock=Options(total=240, workers=4, holding_max=3)))
     said = capsys.readouterr().out
     assert code == 0, said
     assert said.count("✓") == 5 and "✗" not in said
     assert "its stale write is refused" in said
     assert report.read_text(encoding="utf-8").count('class="holds"') == 5
     assert {process.pid for process in descendants(os.getpid())} == before
+
+
+@pytest.mark.process
+def test_a_small_chapter_of_decisions_proves_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "report.html"
+    code = run(chapter=2, report=report, sizes=Sizes(load=Load(seconds=1.0, clients=3)))
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert said.count("✓") == 4 and "✗" not in said and "Prequal" in said
+    page = report.read_text(encoding="utf-8")
+    assert page.count('class="holds"') == 4 and page.count("<svg") == 2 and "Prequal" in page
 
 
 def start_tour(directory: Path) -> subprocess.Popen[bytes]:
@@ -70,7 +82,7 @@ def test_however_it_ends_no_process_is_left(tmp_path: Path, number: signal.Signa
 
 
 def test_a_chapter_that_does_not_exist_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"no chapter 9: there is 1 \(a lock that survives\)"):
+    with pytest.raises(ConfigError, match=r"no chapter 9: there is 1 \(a lock that survives\), 2 \(deciding well\)"):
         run(chapter=9)
 
 

@@ -25,11 +25,19 @@ from loggos.app.tour.proofs import Proof, prove
 from loggos.app.tour.records import Story
 from loggos.app.tour.report import lock_body, render
 from loggos.app.tour.screen import Screen
+from loggos.app.tour.unequal import Load
 from loggos.base.errors import ConfigError, LoggosError
 
 COMMANDS: Final = ("python3 dev.py tour", "loggos tour --report tour-report.html", "loggos tour --chapter 1")
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 Facts = Mapping[str, str]  # of the machine, as it was before the first chapter
+
+
+class Sizes(NamedTuple):
+    """How large the chapters are; tests make them smaller."""
+
+    lock: Options = Options()
+    load: Load = Load()
 
 
 class Told(NamedTuple):
@@ -39,8 +47,8 @@ class Told(NamedTuple):
     body: str
 
 
-def run(chapter: int | None = None, report: Path = Path("tour-report.html"), options: Options | None = None) -> int:
-    """Run one chapter, or all. `options`: another size than the real one, for tests."""
+def run(chapter: int | None = None, report: Path = Path("tour-report.html"), sizes: Sizes = Sizes()) -> int:
+    """Run one chapter, or all."""
     if chapter is not None and chapter not in CHAPTERS:
         known = ", ".join(f"{number} ({title})" for number, (title, _) in CHAPTERS.items())
         raise ConfigError(f"there is no chapter {chapter}: there is {known}")
@@ -50,7 +58,7 @@ def run(chapter: int | None = None, report: Path = Path("tour-report.html"), opt
     try:
         numbers = list(CHAPTERS) if chapter is None else [chapter]
         facts = machine()
-        told = [CHAPTERS[number][1](number, screen, facts, options or Options()) for number in numbers]
+        told = [CHAPTERS[number][1](number, screen, facts, sizes) for number in numbers]
         if bodies := [one.body for one in told if one.body]:
             report.write_text(render(bodies, {**facts, **software()}, COMMANDS), encoding="utf-8")
             screen.line()
@@ -81,7 +89,8 @@ def machine() -> dict[str, str]:
         return probe.machine_facts(Path(directory))
 
 
-def lock_chapter(number: int, screen: Screen, facts: Facts, options: Options) -> Told:
+def lock_chapter(number: int, screen: Screen, facts: Facts, sizes: Sizes) -> Told:
+    options = sizes.lock
     title = CHAPTERS[number][0]
     screen.title(f"Chapter {number}: {title}")
     directory = Path(tempfile.mkdtemp(prefix="loggos-tour-"))
@@ -104,6 +113,20 @@ def lock_chapter(number: int, screen: Screen, facts: Facts, options: Options) ->
         else:
             shutil.rmtree(directory, ignore_errors=True)
     return Told(code, body)
+
+
+def deciding_chapter(number: int, screen: Screen, facts: Facts, sizes: Sizes) -> Told:
+    screen.title(f"Chapter {number}: {CHAPTERS[number][0]}")
+    try:
+        from loggos.app.tour import deciding_chapter as chapter
+        from loggos.app.tour.deciding_report import deciding_body
+    except ModuleNotFoundError as error:
+        if error.name not in ("numpy", "scipy"):
+            raise
+        screen.line(f"  left out: it needs {error.name}; install it with: pip install 'loggos[plan]'", "yellow")
+        return Told(EXIT_OK, "")
+    told, proofs = chapter.run(screen, sizes.load)
+    return Told(EXIT_OK if all(proof.holds for proof in proofs) else EXIT_FAILED, deciding_body(told, proofs))
 
 
 def software() -> dict[str, str]:
@@ -145,6 +168,7 @@ def ms(seconds: float) -> str:
     return f"{1000 * seconds:,.0f} ms"
 
 
-CHAPTERS: Final[dict[int, tuple[str, Callable[[int, Screen, Facts, Options], Told]]]] = {
+CHAPTERS: Final[dict[int, tuple[str, Callable[[int, Screen, Facts, Sizes], Told]]]] = {
     1: ("a lock that survives", lock_chapter),
+    2: ("deciding well", deciding_chapter),
 }

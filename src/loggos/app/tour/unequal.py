@@ -84,8 +84,14 @@ class Side:
     speeds: list[float]
     sent: int = 0
     failed: int = 0
+    left_s: list[float] = field(default_factory=list)  # of those answered: when they were due, from the beginning
     latencies_s: list[float] = field(default_factory=list)
     served: list[int] = field(default_factory=list)  # by server, as the servers counted
+
+    def slow_share(self) -> float:
+        """Of all requests, those that slow servers worked on."""
+        slow = sum(count for count, speed in zip(self.served, self.speeds, strict=True) if speed < max(self.speeds))
+        return slow / max(1, sum(self.served))
 
 
 class Server:
@@ -170,7 +176,7 @@ class Bench:
                 for departure_s in departures_s:
                     due_s = begin_s + departure_s
                     await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-                    requests.create_task(self._request(pools[side.sent % len(pools)], due_s))
+                    requests.create_task(self._request(pools[side.sent % len(pools)], departure_s, due_s))
                     side.sent += 1
         finally:
             self._getter.close()
@@ -180,12 +186,13 @@ class Bench:
         side.served = [server.served for server in self._servers]
         return side
 
-    async def _request(self, pool: Pool, due_s: float) -> None:
+    async def _request(self, pool: Pool, departure_s: float, due_s: float) -> None:
         try:
             await pool.call(self._send, judge=verdict)
         except OSError:
             self.side.failed += 1
         else:
+            self.side.left_s.append(departure_s)
             self.side.latencies_s.append(time.monotonic() - due_s)
 
     async def _send(self, endpoint: Endpoint) -> Answer:
