@@ -11,7 +11,7 @@ from loggos.app.tour.deciding import Decisions
 from loggos.app.tour.proofs import Proof
 from loggos.app.tour.report import proof_section, section, table
 from loggos.app.tour.unequal import Side
-from loggos.draw.plots import Line, Stack, lines, stacked
+from loggos.draw.plots import Line, lines
 
 STEP_S: Final = 1.0  # of the plot over time
 COLUMNS: Final = ("policy", "mean", "p50", "p99", "at slow servers")
@@ -38,14 +38,6 @@ def over_time(sides: Sequence[Side]) -> str:
         points = [(STEP_S * step, sum(found) / len(found)) for step, found in sorted(by_step.items())]
         drawn.append(Line(side.contender.title, points or [(0.0, 0.0)]))
     return lines("mean latency of each second's requests", drawn, "seconds since the load began", "ms")
-
-
-def shares(sides: Sequence[Side]) -> str:
-    rows = []
-    for side in sides:
-        slow = side.slow_share()
-        rows.append(Stack(side.contender.title, (round(100 * (1 - slow), 1), round(100 * slow, 1))))
-    return stacked("who got the requests", ("fast servers", "slow servers"), rows, " %")
 
 
 def theory_rows(told: Decisions) -> list[tuple[str, ...]]:
@@ -87,7 +79,7 @@ def deciding_body(told: Decisions, proofs: Sequence[Proof]) -> str:
     parts = [
         proof_section(proofs),
         section("Policies side by side", "The same requests at the same times; latency counts from when each was due.",
-                table(COLUMNS, side_rows(told.sides)) + over_time(told.sides) + shares(told.sides)),
+                table(COLUMNS, side_rows(told.sides)) + over_time(told.sides)),
         section("Choices against theory", "Mean time in service times; one balancer, 1,000 equal servers at load 0.9.",
                 table(("choices", "simulated", "theory", "off by"), theory_rows(told))),
         section("The advice", told.advice.summary, table(("service", "answer", "because"), advice_rows(told), (1, 2))),
