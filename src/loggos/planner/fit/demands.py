@@ -116,7 +116,7 @@ def _inverse(table: Floats, names: list[str]) -> Floats:
     _, values, right = np.linalg.svd(table / lengths, full_matrices=False)
     if values[-1] * CONDITION_MAX < values[0]:
         labels = ["the background", *names]
-        alike = np.argsort(-np.abs(right[-1]))[:2]
+        alike = sorted(np.argsort(-np.abs(right[-1]))[:2])
         raise InputError(
             f"{labels[alike[0]]} and {labels[alike[1]]} cannot be told apart, they rise and fall together: measure intervals in"
             " which their shares differ, and some at low load"

@@ -142,8 +142,10 @@ def fit(models: Model | Sequence[Model], points: Points, *, relative: bool = Fal
     rivals, fitted, first_trouble = [], {}, None
     for model in candidates:
         try:
-            fitted[model.name] = model, _significant(model, points, regress.regress(model, points, relative))
-            rivals.append(Rival(model.name, held_back_error(model, points, relative), len(model.parameters)))
+            found = _significant(model, points, regress.regress(model, points, relative))
+            fitted[model.name] = model, found
+            missed = held_back_error(model, points, relative, near=found.parameters)
+            rivals.append(Rival(model.name, missed, len(model.parameters)))
         except InputError as trouble:
             first_trouble = first_trouble or trouble
             rivals.append(Rival(model.name, math.inf, len(model.parameters), str(trouble)))
@@ -156,12 +158,15 @@ def fit(models: Model | Sequence[Model], points: Points, *, relative: bool = Fal
     return _finish(*fitted[chosen.name], points, chosen, tuple(rivals), relative, level)
 
 
-def held_back_error(model: Model, points: Points, relative: bool = False) -> float:
-    """Root mean square of the errors at points that the model was not fitted to; inf if it cannot do without them."""
+def held_back_error(model: Model, points: Points, relative: bool = False, near: Floats | None = None) -> float:
+    """Root mean square of the errors at points that the model was not fitted to; inf if it cannot do without them.
+
+    `near`: where searches start, the parameters fitted to all points; it only saves time.
+    """
     squares: list[float] = []
     for train, test in _folds(points, len(model.parameters)):
         try:
-            parameters, _ = regress.solve(model, points.only(train), relative)
+            parameters, _ = regress.solve(model, points.only(train), relative, near)
         except InputError:
             return math.inf
         held = points.only(test)

@@ -152,7 +152,7 @@ def _response(loads: Floats, service_s: float, servers: int, variability: float)
 def _queue_starts(points: Points, servers: int) -> list[Floats]:
     shortest = float(points.value.min())
     longest = _longest_service(points, servers)
-    return [np.array([max(min(shortest * part, longest * 0.99), 1e-12), 1.0]) for part in (1.0, 0.5, 0.1)]
+    return [np.array([max(min(shortest * part, longest * 0.99), 1e-12), 1.0]) for part in (1.0, 0.5)]
 
 
 def _longest_service(points: Points, servers: int) -> float:

@@ -21,6 +21,8 @@ from loggos.planner.types import Floats
 
 # smallest singular value of the Jacobian with columns of length 1; below it the points leave a parameter undetermined
 SINGULAR: Final = 1e-7
+# when a search ends: at relative changes far below any standard error, or after steps (it usually takes about 20)
+PRECISION: Final = {"xtol": 1e-10, "ftol": 1e-12, "gtol": 1e-12, "max_nfev": 300}
 AT_BOUND: Final = 1e-9  # nearer to its bound than this part of its typical size, a parameter is at its bound
 
 
@@ -35,25 +37,28 @@ class Regression(NamedTuple):
     adjusted_r_squared: float
 
 
-def solve(model: Model, points: Points, relative: bool = False) -> tuple[Floats, Floats]:
-    """The parameters that fit best, and the Jacobian there; needs as many points as parameters. InputError if no search ends."""
+def solve(model: Model, points: Points, relative: bool = False, near: Floats | None = None) -> tuple[Floats, Floats]:
+    """The parameters that fit best, and the Jacobian there; needs as many points as parameters. InputError if no search ends.
+
+    The search starts from all the places the model names, or only from `near`, where the answer is known to be close.
+    """
     weights = weights_of(points, relative)
     low, high = np.array(model.low), np.array(model.high(points))
 
     def misses(parameters: Floats) -> Floats:
         return (model.curve(points.load, parameters) - points.value) / weights
 
-    starts = [np.clip(start, low, np.where(np.isinf(high), high, high * (1 - 1e-6))) for start in model.starts(points)]
-    typical = np.max(np.abs(starts), axis=0)
+    guesses = model.starts(points)
+    typical = np.max(np.abs(guesses), axis=0)
+    inner = np.where(np.isinf(high), high, high * (1 - 1e-6))
+    starts = [np.clip(start, low, inner) for start in (guesses if near is None else [near])]
 
     def slopes(parameters: Floats) -> Floats:
         return jacobian(misses, parameters, low, high, typical)
 
     best = None
     for start in starts:
-        found = optimize.least_squares(
-            misses, start, slopes, bounds=(low, high), x_scale="jac", xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=1000
-        )
+        found = optimize.least_squares(misses, start, slopes, (low, high), x_scale="jac", **PRECISION)
         if np.isfinite(found.cost) and (best is None or found.cost < best.cost):
             best = found
     if best is None:
