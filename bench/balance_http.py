@@ -69,8 +69,8 @@ HAPROXY = {"haproxy_random2": "random(2)", "haproxy_leastconn": "leastconn"}
 class Worker:
     """One server: one request at a time, first come, first served.
 
-    When each request will be done is known when it arrives; a loop that wakes late delays that one answer and not those behind it,
-    so a busy machine does not make servers slower than they are said to be.
+    When a request will be done is known when it arrives; a loop that wakes late delays that one answer and not those behind it, so
+    a busy machine does not make servers slower than they are said to be.
     """
 
     def __init__(self, speed: float) -> None:
@@ -367,7 +367,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--load", type=float, default=0.7)
-    parser.add_argument("--mean", type=float, default=0.02, help="seconds of work of a request, on the average")
+    parser.add_argument("--mean", type=float, default=0.03, help="seconds of work of a request, on the average")
     parser.add_argument("--fast", type=int, default=6)
     parser.add_argument("--slow", type=int, default=2)
     parser.add_argument("--slow-speed", type=float, default=0.4)

@@ -18,6 +18,7 @@ from loggos.balance.pool.core import EndpointStatus
 from loggos.balance.pool.errors import (
     BudgetExhaustedError,
     DeadlineExceededError,
+    LimitedError,
     NoEndpointError,
     PoolClosedError,
     PoolError,
@@ -35,6 +36,7 @@ __all__ = [
     "HttpCheck",
     "HttpProbe",
     "Lease",
+    "LimitedError",
     "NoEndpointError",
     "Pool",
     "PoolClosedError",

@@ -125,7 +125,7 @@ class Core:
             self._balancer.started(endpoint.name, now_s, again=again)
             tally = self._tallies[endpoint.name]
             tally.in_flight += 1
-            return Grant(endpoint, now_s, tally)
+            return Grant(self._by_name[endpoint.name], now_s, tally)  # as it was given: a filter may have changed its weight
 
     def give_back(self, grant: Grant, ok: bool | None, report: Report | None) -> None:
         """The request is over: well, not well, or (None) given up."""

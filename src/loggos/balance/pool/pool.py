@@ -108,7 +108,7 @@ class Pool:
             limit=limit,
         )
         self.core = Core(name, balancer, clock)
-        self.upkeep = Upkeep(self.core, endpoints, refresh_s=refresh_s, check=health, probe=probe)
+        self.upkeep = Upkeep(self.core, endpoints, refresh_s=refresh_s, check=health, probe=probe, jitter=self.jitter)
 
     # --- requests ------------------------------------------------------------------------------------------------------
 

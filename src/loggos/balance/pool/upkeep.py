@@ -40,6 +40,7 @@ class Upkeep:
         refresh_s: float,
         check: Check | None,
         probe: Probe | None,
+        jitter: random.Random,
         first_timeout_s: float = POOL_FIRST_MEMBERS_TIMEOUT_S,
     ) -> None:
         self._core = core
@@ -48,7 +49,7 @@ class Upkeep:
         self._refresh_s = refresh_s
         self._first_timeout_s = first_timeout_s
         self._background = Background(core.name, self._let_go)
-        self._jitter = random.Random()
+        self._jitter = jitter
         self._probes = 0
         self._trouble = ""  # why the source gave nothing last
         self._first: Future[None] = Future()
