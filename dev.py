@@ -18,6 +18,7 @@ import time
 ROOT = os.path.dirname(os.path.abspath(__file__))
 PYTHON_MIN = (3, 11)
 EXTRAS = "dev"
+TEST_PROCESSES_MAX = 4  # more would only wait for the one disk that real nodes sync to
 STAMP_VERSION = "1"  # raise it when set-up itself changes
 PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
 NO_PIP = (
@@ -309,7 +310,9 @@ def do_bench(venv: "Venv", arguments: "list[str]") -> "int":
 
 
 def do_test(venv: "Venv", arguments: "list[str]") -> "int":
-    return hand_over(pytest(venv, "-m", "not full", *arguments))
+    """Without arguments: everything, a process per core. With arguments: as pytest has it, so that -x, --pdb and the like work."""
+    spread = [] if arguments else ["-n", str(min(os.cpu_count() or 1, TEST_PROCESSES_MAX)), "--dist", "loadfile"]
+    return hand_over(pytest(venv, "-m", "not full", *spread, *arguments))
 
 
 def do_test_full(venv: "Venv", arguments: "list[str]") -> "int":
