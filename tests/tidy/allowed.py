@@ -14,6 +14,11 @@ LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
 
 # Supervision, and code that is not ours (user mappers, third-party decoders): nowhere else.
 BROAD_EXCEPTS: dict[tuple[str, str], str] = {
+    ("src/loggos/balance/pool/calls.py", "Call._try"): "the caller's function: its error is judged, and raised if it is the last",
+    ("src/loggos/balance/pool/calls.py", "_try_in_thread"): "the same, in a thread",
+    ("src/loggos/balance/pool/upkeep.py", "Upkeep._keep_asking"): "the user's source: whatever it raises, known members stay",
+    ("src/loggos/balance/pool/upkeep.py", "Upkeep._keep_watching"): "the same, for a source that is watched",
+    ("src/loggos/balance/pool/upkeep.py", "Upkeep._probe_one"): "the user's probe: without a report the choice goes on",
     ("src/loggos/client/keeper.py", "Keeper._run_callbacks"): "runs the user's callbacks; other locks must still be looked after",
     ("src/loggos/node/replica.py", "Replica.peer_frame"): "supervision: a transport would only log it; the node stops",
     ("src/loggos/node/replica.py", "Replica._turn"): "supervision: a turn that fails leaves an unknown state, and stops the node",
@@ -24,6 +29,7 @@ BROAD_EXCEPTS: dict[tuple[str, str], str] = {
 # The implementations of the Spawner port, and what runs beneath it.
 BARE_TASKS: dict[tuple[str, str], str] = {
     ("src/loggos/app/bench/relay.py", "Link.connection_made"): "a helper process of the benchmark; the link holds its task",
+    ("src/loggos/balance/pool/background.py", "Background._spawn"): "a pool lives in its user's loop; it keeps and reports its tasks",
     ("src/loggos/host/world.py", "HostSpawner.spawn"): "the Spawner port itself, real",
     ("src/loggos/sim/world.py", "SimWorld.run"): "the root task of a simulation: whoever runs it gets its error",
     ("src/loggos/sim/world.py", "_LifeSpawner.spawn"): "the Spawner port itself, simulated",
