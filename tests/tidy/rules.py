@@ -17,7 +17,8 @@ FUNCTION_LINES_MAX = 70
 PURE_FOLDERS = (
     "consensus/", "check/", "des/", "draw/", "fleet/scheduler/",
     "balance/types.py", "balance/policies/", "balance/filters/", "balance/guards/", "balance/balancer.py", "balance/farm/",
-    "planner/types.py", "planner/maths/", "planner/fit/", "planner/forecast/", "planner/plan/", "planner/advise/", "planner/report/",
+    "planner/types.py", "planner/maths/", "planner/fit/", "planner/forecast/",
+    "planner/plan/", "planner/advise/", "planner/report/",
 )  # fmt: skip
 IMPURE = ("asyncio", "time", "random", "os", "socket", "threading", "logging", "datetime", "secrets", "uuid", "uvloop", "select")
 
@@ -195,7 +196,7 @@ def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_pure_by_rule(path: str) -> bool:
-    """Files that decide and never do: consensus, checkers, state machines, commands, codecs, and everything that PURE_FOLDERS names."""
+    """Files that decide and never do: state machines, commands, codecs, and everything that PURE_FOLDERS names."""
     if path.startswith(tuple(f"src/loggos/{folder}" for folder in PURE_FOLDERS)):
         return True
     return path.startswith("src/loggos/") and path.rsplit("/", 1)[-1] in ("machine.py", "commands.py", "codec.py")
