@@ -29,7 +29,7 @@ BROAD_EXCEPTS: dict[tuple[str, str], str] = {
 # The implementations of the Spawner port, and what runs beneath it.
 BARE_TASKS: dict[tuple[str, str], str] = {
     ("src/loggos/app/bench/relay.py", "Link.connection_made"): "a helper process of the benchmark; the link holds its task",
-    ("src/loggos/balance/pool/background.py", "Background._spawn"): "a pool lives in its user's loop, keeps its tasks and reports them",
+    ("src/loggos/balance/pool/background.py", "Background._spawn"): "a pool lives in its user's loop, and reports its tasks",
     ("src/loggos/host/world.py", "HostSpawner.spawn"): "the Spawner port itself, real",
     ("src/loggos/sim/world.py", "SimWorld.run"): "the root task of a simulation: whoever runs it gets its error",
     ("src/loggos/sim/world.py", "_LifeSpawner.spawn"): "the Spawner port itself, simulated",
