@@ -218,10 +218,10 @@ FORECAST_ETS_POINTS_MAX: Final = 2_016  # the recent history that exponential sm
 
 # --- capacity planning: mathematics ----------------------------------------------------------------------------------------
 PLANNER_SERVERS_MAX: Final = 1_000_000  # of one station: Erlang's recursion over them takes about 0.1 s
-PLANNER_QUEUE_CAPACITY_MAX: Final = 10_000_000  # requests inside M/M/c/K: a vector of 80 MB
+PLANNER_QUEUE_CAPACITY_MAX: Final = 1_000_000  # requests inside M/M/c/K: a few vectors of 8 MB
 # steps of an exact mean value analysis, population vectors times stations: about 10 s
 PLANNER_MVA_STEPS_MAX: Final = 2_000_000
-# population vectors of an exact convolution, which takes the square of it: about 10 s and 200 MB
+# population vectors of an exact convolution, which takes the square of it: about 10 s
 PLANNER_CONVOLUTION_STATES_MAX: Final = 10_000
 PLANNER_SWEEPS_MAX: Final = 100_000  # of an approximate analysis; it usually needs tens
 PLANNER_MEMBERS_MAX: Final = 10_000  # nodes in one exact availability: its dynamic programme takes the square of it
