@@ -147,7 +147,7 @@ class Balancer:
         assert self._in_flight > 0, f"a request to {name} finished that was not started"
         assert isfinite(latency_s) and latency_s >= 0
         if self._limit is not None and ok is not None:
-            self._limit.finished(latency_s, ok, self._in_flight)
+            self._limit.finished(now_s, latency_s, ok, self._in_flight)
         self._in_flight -= 1
         self._policy.finished(name, now_s, latency_s, bool(ok), report)
         if self._filters.finished(name, now_s, latency_s, ok):

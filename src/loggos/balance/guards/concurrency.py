@@ -1,23 +1,24 @@
 """How many requests may be on their way at once, learnt from what they take: too many only wait in queues.
 
 - `AimdLimit`: one more for each good answer while the limit is nearly used, a tenth less for each failure or late answer.
-- `GradientLimit`: the limit follows the ratio of long-term to present latency, with room for a short queue (`queue`); it needs no
-  latency to be named. While less than half of the limit is used it stays, since latency says nothing about it then.
+- `GradientLimit`: latency without queues is measured first, and again every `every_s`, by lowering the limit to `least` for
+  `quiet_samples` answers. From then on the limit is multiplied, window by window, by that latency over the present one, plus a
+  square root of it for a short queue. A long overload cannot teach it that queues are normal, as it does limits that follow an
+  average; the price is a short dip now and then.
 
-Source: Netflix concurrency-limits, AIMDLimit and Gradient2Limit (its defaults: long window 600, smoothing 0.2, tolerance 1.5,
-queue 4, gradient from 0.5 to 1).
+While less than half of a limit is used it does not grow: latency says nothing about it then.
+
+Sources: AIMD as in Netflix concurrency-limits (AIMDLimit: decrease 0.9); Envoy, "Adaptive concurrency", gradient controller
+(buffer 25 %, windows of 100 ms, minRTT from 50 requests every 60 s at concurrency 3, gradient 0.5 to 2, headroom a square root).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final
+from math import inf, sqrt
 
 from loggos.balance.policies.checks import above, at_least, whole, within
 from loggos.base import limits
-
-WARM_UP: Final = 10  # samples whose plain mean starts the long-term latency
-DRIFT: Final = 0.95  # long-term latency that is twice the present one comes down by this factor a sample: an overload is over
 
 
 class Limit(ABC):
@@ -40,7 +41,7 @@ class Limit(ABC):
         return in_flight < int(self._limit)
 
     @abstractmethod
-    def finished(self, latency_s: float, ok: bool, in_flight: int) -> None:
+    def finished(self, now_s: float, latency_s: float, ok: bool, in_flight: int) -> None:
         """A request ended; `in_flight`: how many were on their way with it."""
 
     def _set(self, limit: float) -> None:
@@ -56,7 +57,7 @@ class AimdLimit(Limit):
         super().__init__(initial, least, most)
         self._late_s, self._decrease = late_s, decrease
 
-    def finished(self, latency_s: float, ok: bool, in_flight: int) -> None:
+    def finished(self, now_s: float, latency_s: float, ok: bool, in_flight: int) -> None:
         if not ok or latency_s > self._late_s:
             self._set(int(self._limit * self._decrease))
         elif in_flight * 2 >= self._limit:
@@ -64,45 +65,81 @@ class AimdLimit(Limit):
 
 
 class GradientLimit(Limit):
-    """Follows the gradient of latency. A failure counts if it was slow (a time-out); a quick refusal says nothing of queues."""
+    """Follows the ratio of latency without queues to present latency, both medians.
+
+    initial        where it begins once the first latency without queues is known
+    least          the limit while that is measured
+    buffer         latency may be this share longer before the limit falls
+    window_s, samples_min   a window ends after this time, with this many answers at least
+    every_s, quiet_samples  how often latency without queues is measured, and from how many answers
+    """
 
     def __init__(
         self,
         *,
         initial: int = 20,
-        least: int = 1,
+        least: int = 3,
         most: int = 1_000,
-        queue: int = 4,
-        tolerance: float = 1.5,
-        smoothing: float = 0.2,
-        window: int = 600,
+        buffer: float = 0.25,
+        window_s: float = 0.1,
+        samples_min: int = 5,
+        every_s: float = 60.0,
+        quiet_samples: int = 50,
     ) -> None:
-        whole("queue", queue, 0)
-        at_least("tolerance", tolerance, 1)
-        above("smoothing", smoothing, 0)
-        within("smoothing", smoothing, 0, 1)
-        whole("window", window, WARM_UP)
+        at_least("buffer", buffer, 0)
+        above("window_s", window_s, 0)
+        whole("samples_min", samples_min, 1, limits.LATENCIES_KEPT)
+        above("every_s", every_s, window_s)
+        whole("quiet_samples", quiet_samples, 1, limits.LATENCIES_KEPT)
         super().__init__(initial, least, most)
-        self._queue, self._tolerance, self._smoothing, self._window = queue, tolerance, smoothing, window
-        self._long_s = 0.0
-        self._samples = 0
+        self._buffer, self._window_s, self._samples_min = buffer, window_s, samples_min
+        self._every_s, self._quiet_samples = every_s, quiet_samples
+        self._samples: list[float] = []
+        self._window_ends_s = inf
+        self._quiet_s = 0.0  # latency without queues; 0: not known yet
+        self._measures_at_s = inf
+        self._measuring_since_s = -inf  # inf: not measuring
+        self._resumes_at = float(initial)
+        self._limit = float(least)
 
-    def finished(self, latency_s: float, ok: bool, in_flight: int) -> None:
-        if not ok and latency_s <= self._long_s:
-            return
-        latency_s = max(latency_s, 1e-9)
-        self._learn(latency_s)
-        if in_flight * 2 < self._limit:
-            return
-        gradient = max(0.5, min(1.0, self._tolerance * self._long_s / latency_s))
-        wanted = self._limit * gradient + self._queue
-        self._set(self._limit * (1 - self._smoothing) + wanted * self._smoothing)
-
-    def _learn(self, latency_s: float) -> None:
-        self._samples += 1
-        if self._samples <= WARM_UP:
-            self._long_s += (latency_s - self._long_s) / self._samples
+    def finished(self, now_s: float, latency_s: float, ok: bool, in_flight: int) -> None:
+        if not ok and latency_s <= self._quiet_s:
+            return  # a quick refusal says nothing of queues; a time-out does
+        if self._measuring_since_s < inf:
+            self._measure(now_s, latency_s)
+        elif now_s >= self._measures_at_s:
+            self._resumes_at, self._limit = self._limit, float(self._least)
+            self._measuring_since_s = now_s
+            self._samples.clear()
         else:
-            self._long_s += (latency_s - self._long_s) * 2 / (self._window + 1)
-        if self._long_s > 2 * latency_s:
-            self._long_s *= DRIFT
+            self._follow(now_s, latency_s, in_flight)
+
+    def _measure(self, now_s: float, latency_s: float) -> None:
+        """Takes answers to requests that were sent since the limit was lowered."""
+        if now_s - latency_s < self._measuring_since_s:
+            return
+        self._samples.append(latency_s)
+        if len(self._samples) >= self._quiet_samples:
+            self._quiet_s = max(_median(self._samples), 1e-9)
+            self._samples.clear()
+            self._limit = self._resumes_at
+            self._measuring_since_s = inf
+            self._measures_at_s = now_s + self._every_s
+            self._window_ends_s = now_s + self._window_s
+
+    def _follow(self, now_s: float, latency_s: float, in_flight: int) -> None:
+        if len(self._samples) < limits.LATENCIES_KEPT:
+            self._samples.append(latency_s)
+        if now_s < self._window_ends_s or len(self._samples) < self._samples_min:
+            return
+        present_s = max(_median(self._samples), 1e-9)
+        self._samples.clear()
+        self._window_ends_s = now_s + self._window_s
+        followed = self._limit * max(0.5, min(2.0, self._quiet_s * (1 + self._buffer) / present_s))
+        followed += sqrt(followed)
+        if followed < self._limit or in_flight * 2 >= self._limit:
+            self._set(followed)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
