@@ -27,8 +27,8 @@ CASES = [(load, d) for load in PRINTED for d in (1, 2, 3)]
 def measured(load: float, d: int, *, servers: int, requests: int, runs: int, is_warm: bool = True) -> Estimate:
     """The mean time over runs that start at the theory's fixed point, or empty with their first quarter left out."""
     means = []
-    for run in range(runs):
-        of = streams(f"{load} {d} {run}")
+    for seed in range(runs):
+        of = streams(f"{load} {d} {seed}")
         times = supermarket(
             policy("p2c", d=d)(of("policy")),
             servers=servers,
