@@ -11,6 +11,8 @@
     options.py     one node type to the number of nodes that every requirement asks for
     make.py        all of it: a plan, or a refusal that says what nearly does
     crosschecks.py what other rules say of the plan
+    sensitivity.py how the plan changes when one input does
+    words.py       numbers as they are written
 
 Pure: text and numbers in, records out.
 """

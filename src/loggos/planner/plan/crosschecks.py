@@ -15,6 +15,7 @@ from loggos.planner.plan.demand import Scenario
 from loggos.planner.plan.intent import estimate
 from loggos.planner.plan.make import Plan
 from loggos.planner.plan.survival import cases, survivors, utilisation_before_loss
+from loggos.planner.plan.words import figure
 
 STAFFING_QUALITY: Final = 1.0  # Q of the square-root rule: about one request in five waits
 
@@ -55,8 +56,8 @@ def staffing(plan: Plan) -> Iterator[Check]:
     offered = middle(plan).per_s * estimate(service.mean_ms).value / 1000 / best.kind.speed
     cores = offered + STAFFING_QUALITY * sqrt(offered)
     have = best.alive * best.kind.cores
-    words = f"{offered:,.3g} cores are busy at all times; with one queue for all, {cores:,.3g} would do; {have} are left after"
-    yield Check("square-root staffing", have >= cores, f"{words} losses. What is above that pays for split queues and headroom")
+    words = f"{figure(offered)} cores are busy at all times; with one queue for all, {figure(cores)} would do; {have} are left"
+    yield Check("square-root staffing", have >= cores, f"{words} after losses. What is above that pays for split queues and headroom")
 
 
 def kafka(plan: Plan) -> Iterator[Check]:
@@ -65,9 +66,9 @@ def kafka(plan: Plan) -> Iterator[Check]:
     flow, best = middle(plan), plan.chosen
     said = sizing.kafka_cluster(flow.produce_mb_per_s, flow.consume_mb_per_s, plan.groups["streams"].total)
     have, memory = best.nodes * best.kind.cores, best.nodes * best.kind.memory_gb
-    words = f"{said.write_equivalent:,.4g} MB/s of write equivalents ask for {said.cores} cores and {said.memory_gib} GiB"
+    words = f"{figure(said.write_equivalent)} MB/s of write equivalents ask for {said.cores} cores and {said.memory_gib} GiB"
     agrees = have >= said.cores and memory >= said.memory_gib
-    yield Check("Kafka cluster (Google)", agrees, f"{words}; the plan has {have} cores and {memory:,.4g} GB")
+    yield Check("Kafka cluster (Google)", agrees, f"{words}; the plan has {have} cores and {figure(memory)} GB")
 
 
 def partition_rule(plan: Plan) -> Iterator[Check]:
@@ -76,7 +77,7 @@ def partition_rule(plan: Plan) -> Iterator[Check]:
         return
     high = plan.expected.scenarios[-1]
     least = sizing.partitions(high.produce_mb_per_s, streams.partition_produce_mb_per_s, streams.partition_consume_mb_per_s)
-    words = f"max(t/p, t/c) for {high.produce_mb_per_s:,.4g} MB/s gives {least}; the plan has {plan.partitions.total}"
+    words = f"max(t/p, t/c) for {figure(high.produce_mb_per_s)} MB/s gives {least}; the plan has {plan.partitions.total}"
     yield Check("partitions (Confluent)", plan.partitions.total >= least, words)
 
 
@@ -86,8 +87,8 @@ def redpanda(plan: Plan) -> Iterator[Check]:
     best = plan.chosen
     said = sizing.redpanda_memory_gb(plan.partitions.total, plan.partitions.replication)
     have = best.nodes * best.kind.memory_gb
-    words = f"{plan.partitions.total:,} partitions of {plan.partitions.replication} replicas at 2 MB ask for {said:,.4g} GB"
-    yield Check("partition memory (Redpanda)", have >= said, f"{words}; the plan has {have:,.4g} GB")
+    words = f"{plan.partitions.total:,} partitions of {plan.partitions.replication} replicas at 2 MB ask for {figure(said)} GB"
+    yield Check("partition memory (Redpanda)", have >= said, f"{words}; the plan has {figure(have)} GB")
     least = sizing.redpanda_core_memory_gb(best.kind.cores)
     words = f"2 GB a core ask for {least:g} GB a node; {best.kind.name} has {best.kind.memory_gb:g}"
     yield Check("memory per core (Redpanda)", best.kind.memory_gb >= least, words)
@@ -100,10 +101,10 @@ def hdfs(plan: Plan) -> Iterator[Check]:
     size_gb = middle(plan).data_gb
     raw_tb = size_gb * replication / 1000
     least = sizing.datanodes(raw_tb)
-    words = f"{raw_tb:,.4g} TB with all replicas ask for at least {least} at 100 TB each; the plan has {best.nodes}"
+    words = f"{figure(raw_tb)} TB with all replicas ask for at least {least} at 100 TB each; the plan has {best.nodes}"
     yield Check("node density (HDFS)", best.nodes >= least, words)
     heap = sizing.namenode_heap_gb(sizing.hdfs_blocks(size_gb * 1000, 128, 1))
-    words = f"as files of 128 MB blocks, the names would take {heap:,.3g} GB of a NameNode's heap"
+    words = f"as files of 128 MB blocks, the names would take {figure(heap)} GB of a NameNode's heap"
     yield Check("names in memory (HDFS)", best.kind.memory_gb * plan.intent.utilisation_max >= heap, words)
 
 

@@ -25,6 +25,7 @@ from loggos.planner.plan.placement import place, regrow
 from loggos.planner.plan.quorum import Group, chosen_parts
 from loggos.planner.plan.reading import place as place_of
 from loggos.planner.plan.survival import cases, layout, survivors
+from loggos.planner.plan.words import figure
 from loggos.planner.types import Estimate
 
 
@@ -254,7 +255,8 @@ def partitions(intent: Intent, coming: Expected, nodes: int, today: int, groups:
         by_flow = up(high.produce_mb_per_s / streams.partition_produce_mb_per_s)
         by_use = up(high.consume_mb_per_s / streams.partition_consume_mb_per_s)
         count = max(by_flow, by_use)
-        why = f"{by_flow} to take in {high.produce_mb_per_s:,.4g} MB/s, {by_use} to give out {high.consume_mb_per_s:,.4g} MB/s"
+        why = f"{by_flow} to take in {figure(high.produce_mb_per_s, 'MB/s')}, {by_use} to give out"
+        why += f" {figure(high.consume_mb_per_s, 'MB/s')}"
     replication = groups["streams"].total
     today = max(replication, min(today, nodes))
     if count * replication > PLAN_REPLICAS_PLACED_MAX:

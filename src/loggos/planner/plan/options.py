@@ -16,6 +16,7 @@ from loggos.planner.plan.demand import Scenario
 from loggos.planner.plan.intent import Intent, NodeType
 from loggos.planner.plan.quorum import Group
 from loggos.planner.plan.survival import Part, joint_availability, least_total
+from loggos.planner.plan.words import figure
 
 GB: Final = 1024.0  # MB of memory in one GB
 ROUND: Final = 1e-9  # relative: what arithmetic may add before a number is rounded up
@@ -72,7 +73,7 @@ def requirements(intent: Intent, kind: NodeType, scenario: Scenario, groups: dic
     objective = f"{intent.objective.words} within {intent.objective.latency_ms:g} ms and {100 * intent.utilisation_max:g} % busy"
     if isnan(model.latency_ms(scenario.per_s, alive)):
         objective = f"{100 * intent.utilisation_max:g} % busy at the most; the law over nodes says nothing of latency"
-    why = f"{scenario.per_s:,.4g} requests/s at {carried:,.4g} a node ({objective})"
+    why = f"{figure(scenario.per_s)} requests/s at {figure(carried)} a node ({objective})"
     found = [Requirement("load", alive, why)]
     found += memory(intent, kind, scenario, groups)
     found += disks(intent, kind, scenario, groups)
@@ -84,8 +85,8 @@ def too_much(model: capacity.Model, scenario: Scenario) -> str:
     best = model.best()
     far = f", as far as it is known (to {model.reach:g} nodes, twice what was measured)" if model.reach < inf else ""
     return (
-        f"{scenario.per_s:,.4g} requests/s are more than the scalability law gives at its best{far}: {model.carried(best):,.4g}"
-        f" on {best} nodes; split the load over independent clusters, lower alpha and beta, or measure with more nodes"
+        f"{figure(scenario.per_s)} requests/s are more than the scalability law gives at its best{far}:"
+        f" {figure(model.carried(best))} on {best} nodes; split the load over independent clusters, lower alpha and beta, or measure with more nodes"
     )
 
 
@@ -99,7 +100,7 @@ def memory(intent: Intent, kind: NodeType, scenario: Scenario, groups: dict[str,
     assert free > 0, "the intent was checked"
     if flying_gb + held_gb == 0:
         return []
-    why = f"{flying_gb:,.3g} GB of requests in flight and {held_gb:,.4g} GB of data in memory, {free:,.3g} GB free a node"
+    why = f"{figure(flying_gb)} GB of requests in flight, {figure(held_gb)} GB of data in memory, {figure(free)} GB free a node"
     return [Requirement("memory", up((flying_gb + held_gb) / free), why)]
 
 
@@ -116,10 +117,10 @@ def disks(intent: Intent, kind: NodeType, scenario: Scenario, groups: dict[str, 
         written += flow
     found = []
     if kept_gb and kind.disk_gb:
-        why = f"{kept_gb:,.4g} GB with all replicas on disks of {kind.disk_gb:,.4g} GB, filled to {100 * fill:g} %"
+        why = f"{figure(kept_gb)} GB with all replicas on disks of {figure(kind.disk_gb)} GB, filled to {100 * fill:g} %"
         found.append(Requirement("disk", up(kept_gb / (kind.disk_gb * fill)), why))
     if written and kind.disk_mb_per_s:
-        why = f"{written:,.4g} MB/s written by all replicas on disks of {kind.disk_mb_per_s:,.4g} MB/s"
+        why = f"{figure(written)} MB/s written by all replicas on disks of {figure(kind.disk_mb_per_s)} MB/s"
         found.append(Requirement("disk writes", up(written / (kind.disk_mb_per_s * intent.utilisation_max)), why))
     return found
 
@@ -136,7 +137,8 @@ def network(intent: Intent, kind: NodeType, scenario: Scenario, groups: dict[str
         copies += scenario.produce_mb_per_s * (groups["streams"].total - 1)
         inward, outward = inward + scenario.produce_mb_per_s, outward + scenario.consume_mb_per_s
     busier = max(inward, outward) + copies
-    why = f"{busier:,.4g} MB/s one way, {copies:,.4g} of it copies to replicas, over {kind.network_mb_per_s:,.4g} MB/s a node"
+    why = f"{figure(busier)} MB/s one way, {figure(copies)} of it copies to replicas, over"
+    why += f" {figure(kind.network_mb_per_s)} MB/s a node"
     return [Requirement("network", up(busier / (kind.network_mb_per_s * intent.utilisation_max)), why)]
 
 

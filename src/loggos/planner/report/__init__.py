@@ -5,6 +5,7 @@
     markdown.py    blocks to Markdown; a plot becomes its numbers
     of_plan.py     a plan, or a refusal, to blocks
     of_advice.py   an advice to blocks
+    data.py        both as plain data for programs
     figures.py     the plots of a plan
 
 Pure: records in, text out.

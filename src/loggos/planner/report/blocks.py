@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isinf, isnan
 
+from loggos.planner.plan.words import figure
 from loggos.planner.types import Estimate
 
 
@@ -51,6 +52,13 @@ class Proofs:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """Sentences under short names: (name, sentences)."""
+
+    shown: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Plot:
     """Inline SVG, and its message in words."""
 
@@ -58,7 +66,7 @@ class Plot:
     words: str
 
 
-Block = Words | Items | Tiles | Table | Proofs | Plot
+Block = Words | Items | Groups | Tiles | Table | Proofs | Plot
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +85,6 @@ class Report:
     answer: str
     tiles: Tiles
     sections: Sequence[Section] = field(default_factory=tuple)
-
-
-def figure(value: float, unit: str = "") -> str:
-    """A number for people: four significant digits, thousands apart."""
-    if isnan(value):
-        return "not known"
-    if isinf(value):
-        return "without bound"
-    digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"
-    return f"{digits} {unit}".rstrip()
 
 
 def interval(estimate: Estimate, unit: str = "") -> str:

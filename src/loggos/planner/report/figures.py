@@ -13,7 +13,8 @@ from loggos.planner.plan import capacity
 from loggos.planner.plan.demand import LEVELS, grown
 from loggos.planner.plan.intent import Intent, estimate
 from loggos.planner.plan.make import Option, Plan
-from loggos.planner.report.blocks import Plot, figure
+from loggos.planner.plan.words import figure
+from loggos.planner.report.blocks import Plot
 
 CURVE_POINTS: Final = 60
 OPTIONS_SHOWN_MAX: Final = 8
@@ -30,7 +31,7 @@ class Outlook(NamedTuple):
 def load(plan: Plan, outlook: Outlook | None) -> Plot:
     """What comes, and what the plan carries."""
     best, middle = plan.chosen, plan.expected.middle
-    carried = middle.per_s * (1 + best.slack)
+    carried = float(f"{middle.per_s * (1 + best.slack):.4g}")
     levels = [Level("carried after losses", carried)] if isfinite(carried) else []
     words = f"At the horizon {figure(middle.per_s)} requests/s are expected; {figure(carried)} are carried even after the losses."
     if outlook is not None:

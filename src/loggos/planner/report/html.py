@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from loggos.draw.page import page
-from loggos.planner.report.blocks import Block, Items, Plot, Proofs, Report, Section, Table, Tiles, Words
+from loggos.planner.report.blocks import Block, Groups, Items, Plot, Proofs, Report, Section, Table, Tiles, Words
 
 
 def render(report: Report) -> str:
     """The whole document."""
-    head = f"<h1>{escape(report.title)}</h1><p class='soft'>{escape(report.question)}</p><p>{escape(report.answer)}</p>"
+    head = f"<h1>{escape(report.title)}</h1><p class='soft'>{escape(report.question)}</p>"
+    head += f'<p class="answer">{escape(report.answer)}</p>'
     return page(report.title, head + block(report.tiles) + "".join(section(part) for part in report.sections))
 
 
@@ -29,7 +31,10 @@ def block(one: Block) -> str:
         case Words(text, soft):
             return f'<p class="soft">{escape(text)}</p>' if soft else f"<p>{escape(text)}</p>"
         case Items(lines):
-            return '<ul class="words">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+            return listed(lines)
+        case Groups(groups):
+            named = (f"<dt>{escape(name)}</dt><dd>{listed(lines)}</dd>" for name, lines in groups)
+            return '<dl class="groups">' + "".join(named) + "</dl>"
         case Tiles(shown):
             cards = (f'<div class="card"><b>{escape(value)}</b><span>{escape(what)}</span></div>' for value, what in shown)
             return '<div class="tiles">' + "".join(cards) + "</div>"
@@ -39,6 +44,10 @@ def block(one: Block) -> str:
             return '<ul class="proofs">' + "".join(proof(*claim) for claim in shown) + "</ul>"
         case Plot(svg, words):
             return f"{svg}<p class='soft'>{escape(words)}</p>" if words else svg
+
+
+def listed(lines: Sequence[str]) -> str:
+    return '<ul class="words">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def proof(claim: str, evidence: str, holds: bool | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from loggos.planner.report.blocks import Block, Items, Plot, Proofs, Report, Table, Tiles, Words
+from loggos.planner.report.blocks import Block, Groups, Items, Plot, Proofs, Report, Table, Tiles, Words
 
 
 def render(report: Report) -> str:
@@ -27,6 +27,8 @@ def block(one: Block) -> str:
             return plain(text)
         case Items(lines):
             return "\n".join(f"- {plain(line)}" for line in lines)
+        case Groups(groups):
+            return "\n\n".join(f"**{plain(name)}**\n\n{block(Items(lines))}" for name, lines in groups)
         case Tiles(shown):
             return "\n".join(f"- **{plain(value)}** {plain(what)}" for value, what in shown)
         case Table(columns, rows, words):

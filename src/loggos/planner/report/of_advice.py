@@ -9,7 +9,8 @@ from loggos.planner.advise.needs import Needs
 from loggos.planner.advise.regions import Layout
 from loggos.planner.advise.services import SERVICES, WRITE_MS
 from loggos.planner.maths.availability import downtime_s_per_year
-from loggos.planner.report.blocks import Block, Items, Plot, Report, Section, Table, Tiles, Words, figure
+from loggos.planner.plan.words import figure
+from loggos.planner.report.blocks import Block, Groups, Plot, Report, Section, Table, Tiles, Words
 
 
 def report(advice: Advice) -> Report:
@@ -18,8 +19,9 @@ def report(advice: Advice) -> Report:
     where = f"in {len(needs.regions)} regions" if len(needs.regions) > 1 else "in one region"
     question = (
         f"{needs.name} shares {', '.join(needs.uses)}: {figure(needs.writes_per_s)} writes/s,"
-        f" {figure(needs.reads_per_s)} reads/s, {figure(needs.data_gb, 'GB')}, {needs.consistency}, within {needs.latency_ms:g} ms, {where}, up for"
-        f" {needs.availability:g} of the time after losing {'any ' if needs.survive != 'nothing' else ''}{needs.survive}."
+        f" {figure(needs.reads_per_s)} reads/s, {figure(needs.data_gb, 'GB')}, {needs.consistency},"
+        f" within {needs.latency_ms:g} ms, {where}, up for {needs.availability:g} of the time; it must survive the loss of"
+        f" {needs.survive if needs.survive == 'nothing' else 'a ' + needs.survive}."
     )
     sections = [Section("Where the voters go", voters_note(advice), layouts(advice))] if advice.layouts else []
     sections += [Section(heading(verdict), verdict.service.what, blocks(verdict)) for verdict in advice.verdicts]
@@ -33,7 +35,6 @@ def heading(verdict: Verdict) -> str:
 
 
 def blocks(verdict: Verdict) -> list[Block]:
-    shown: list[Block] = []
     named = (
         ("Why", verdict.why),
         ("Configure", verdict.configure),
@@ -41,9 +42,7 @@ def blocks(verdict: Verdict) -> list[Block]:
         ("Beyond it", verdict.limits),
         ("Measure", verdict.measure),
     )
-    rows = [(name if number == 0 else "", line) for name, lines in named for number, line in enumerate(lines)]
-    shown.append(Items([f"{name}: {line}" if name else line for name, line in rows]))
-    return shown
+    return [Groups([(name, lines) for name, lines in named if lines])]
 
 
 def tiles(advice: Advice) -> Tiles:

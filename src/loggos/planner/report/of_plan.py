@@ -14,6 +14,7 @@ from loggos.planner.plan.intent import Intent, Interval
 from loggos.planner.plan.make import Partitions, Plan, Refusal, group_words
 from loggos.planner.plan.sensitivity import Change, sensitivity
 from loggos.planner.plan.survival import cases
+from loggos.planner.plan.words import figure
 from loggos.planner.report import figures
 from loggos.planner.report.blocks import (
     Block,
@@ -25,7 +26,6 @@ from loggos.planner.report.blocks import (
     Table,
     Tiles,
     Words,
-    figure,
     interval,
     share,
     share_interval,
@@ -184,8 +184,8 @@ def grounds(plan: Plan) -> Iterator[str]:
         kind = "with its interval" if isinstance(given, Interval) else "as one number, so taken as exact"
         yield (
             f"Service time: given {kind}; squared variation {intent.demand.service.cv2:g}, of arrivals"
-            f" {intent.demand.service.arrival_cv2:g}. Waiting by Allen and Cunneen: against simulation it errs by 0 to +10 % at 80"
-            " to 90 % busy, by -10 % for very bursty loads at 60 %."
+            f" {intent.demand.service.arrival_cv2:g}. Waiting by Allen and Cunneen: against simulation it errs by 0 to +10 % at"
+            " 80 to 90 % busy, by -10 % for very bursty loads at 60 %."
         )
     yield from plan.notes
     if plan.points is None and intent.demand.scaling is not None:
