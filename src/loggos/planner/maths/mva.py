@@ -11,7 +11,8 @@ Source: Reiser and Lavenberg (1980); Lazowska et al., Quantitative System Perfor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -30,28 +31,14 @@ def closed(
     demands_s: Sequence[float] | Floats, population: int, think_s: float = 0.0, servers: Sequence[int] | None = None
 ) -> Solution:
     """One class of `population` users who think `think_s` between requests; exact. `servers` of each station; DELAY: no queue."""
-    return curve(demands_s, population, think_s, servers)[-1]
+    return deque(_growing(demands_s, population, think_s, servers), maxlen=1)[0]
 
 
 def curve(
     demands_s: Sequence[float] | Floats, population: int, think_s: float = 0.0, servers: Sequence[int] | None = None
 ) -> list[Solution]:
-    """As `closed`, for every population from 1 up to `population`; exact. Lazowska, algorithm 6.2."""
-    demands = checks.vector("demands_s", demands_s)
-    counts = network.server_counts(demands.size, servers)
-    users = checks.count("population", population)
-    think_s = checks.not_negative("think_s", think_s)
-    network.some_work(demands[None, :], np.array([think_s]))
-    if (counts > 1).any():
-        return convolution.solve_single(demands, users, think_s, counts)
-    _affordable(users * demands.size)
-    queues, inside, answers = counts == 1, np.zeros(demands.size), []
-    for number in range(1, users + 1):
-        residence = demands * (1 + inside * queues)
-        throughput = number / (think_s + residence.sum())
-        inside = throughput * residence
-        answers.append(solution(np.array([throughput]), residence[None, :], demands[None, :], counts))
-    return answers
+    """As `closed`, for every population from 1 up to `population`; exact."""
+    return list(_growing(demands_s, population, think_s, servers))
 
 
 def closed_classes(
@@ -149,6 +136,27 @@ def mixed(
     ahead = np.where(queues, inner.in_station.sum(axis=0), 0.0)
     residence = np.vstack([openly * (1 + ahead) / free, inner.residence_s])
     return solution(np.concatenate([arrivals, inner.throughput_per_s]), residence, demands, counts)
+
+
+def _growing(
+    demands_s: Sequence[float] | Floats, population: int, think_s: float, servers: Sequence[int] | None
+) -> Iterator[Solution]:
+    """One class, for each population in turn. Lazowska, algorithm 6.2."""
+    demands = checks.vector("demands_s", demands_s)
+    counts = network.server_counts(demands.size, servers)
+    users = checks.count("population", population)
+    think_s = checks.not_negative("think_s", think_s)
+    network.some_work(demands[None, :], np.array([think_s]))
+    if (counts > 1).any():
+        yield from convolution.solve_single(demands, users, think_s, counts)
+        return
+    _affordable(users * demands.size)
+    queues, inside = counts == 1, np.zeros(demands.size)
+    for number in range(1, users + 1):
+        residence = demands * (1 + inside * queues)
+        throughput = number / (think_s + residence.sum())
+        inside = throughput * residence
+        yield solution(np.array([throughput]), residence[None, :], demands[None, :], counts)
 
 
 def _arrive(demands: Floats, thinking: Floats, vector: tuple[int, ...], inside: Floats, queues: Floats) -> tuple[Floats, Floats]:
