@@ -45,6 +45,7 @@ def may_mount() -> bool:
 CONDITIONS: dict[str, Callable[[], bool]] = {
     "always": lambda: True,
     "no-zookeeper": lambda: not (ZOOKEEPER_JAR.exists() and shutil.which("java")),
+    "no-haproxy": lambda: shutil.which("haproxy") is None,
     "no-mount": lambda: not may_mount(),
     "not-root": lambda: os.geteuid() != 0,
     "not-linux": lambda: sys.platform != "linux",
