@@ -225,6 +225,8 @@ PLANNER_MVA_STEPS_MAX: Final = 2_000_000
 PLANNER_CONVOLUTION_STATES_MAX: Final = 10_000
 PLANNER_SWEEPS_MAX: Final = 100_000  # of an approximate analysis; it usually needs tens
 PLANNER_MEMBERS_MAX: Final = 10_000  # nodes in one exact availability: its dynamic programme takes the square of it
+PLANNER_SEARCH_STEPS_MAX: Final = 300  # of one search for parameters; one that finds its way takes about 20
+PLANNER_FOLDS_MAX: Final = 10  # parts of the points that are held back in turn, each of which costs one more fit
 
 # --- resource management -----------------------------------------------------------------------------------------------------
 FLEET_DEVICES_PER_NODE_MAX: Final = 64  # GPUs: above the largest machines sold; bounds what is looked at per node
