@@ -117,6 +117,16 @@ def test_a_prediction_is_wider_than_a_mean_and_wider_further_out() -> None:
     assert fitted.predict(0).low == 0.0
 
 
+def test_next_to_saturation_nothing_is_sure() -> None:
+    arrivals = np.linspace(2, 9, 10)
+    chance = np.random.default_rng(8).normal(1, 0.02, 10)
+    times = np.array([queues.mm1(arrival, 0.1).response_s for arrival in arrivals]) * chance
+    fitted = fit(models.queue_response(), points(arrivals, times, "response_s"), relative=True)
+    near = fitted.valid_range[1] * (1 - 1e-9)
+    assert fitted.predict(near).high == np.inf and fitted.predict(near).low == 0.0
+    assert fitted.parameters["service_s"].high <= 1 / 9, "a load of 9 was carried"
+
+
 def test_the_peak_has_an_interval_that_holds_it() -> None:
     load, throughput = usl_peak(fit(USL, noisy(USL, [0.03, 4e-4, 100.0], LOADS, 0.01, 2)))
     assert load.low < ((1 - 0.03) / 4e-4) ** 0.5 < load.high < 2 * load.low

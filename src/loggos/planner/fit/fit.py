@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from loggos.base.errors import InputError
+from loggos.base.limits import PLANNER_FOLDS_MAX
 from loggos.planner.fit import models as known
 from loggos.planner.fit import regress
 from loggos.planner.fit.models import Model
@@ -25,7 +26,6 @@ from loggos.planner.maths import usl
 from loggos.planner.types import Estimate, Floats
 
 RANGE_FACTOR: Final = 2.0  # times the largest measured load: the raytracer data fitted up to 20 err by 53 % at 64
-FOLDS_MAX: Final = 10
 TIE: Final = 1.01  # a model whose held-back error is within this of the best may win by having fewer parameters
 SIGNAL_MIN: Final = 0.5  # adjusted R^2 below which noise is larger than signal
 
@@ -104,7 +104,8 @@ class Fit:
         """The standard error of what follows from the parameters: delta method."""
         at, low, high = self.regression.parameters, np.array(self.model.low), np.array(self.model.high(self.points))
         slope = regress.jacobian(function, at, low, high, np.sqrt(np.diag(self.regression.covariance)))[0]
-        return math.sqrt(max(0.0, float(slope @ self.regression.covariance @ slope)))
+        variance = float(slope @ self.regression.covariance @ slope) if np.isfinite(slope).all() else math.inf
+        return math.sqrt(max(0.0, variance))
 
     def _in_range(self, load: float, force: bool) -> None:
         if not (math.isfinite(load) and load >= 0):
@@ -213,13 +214,13 @@ def _folds(points: Points, unknown: int) -> Iterator[tuple[list[int], list[int]]
     """Rows to fit to, and rows to judge by."""
     if points.ordered:
         first = max(unknown + 1, len(points) // 2)
-        origins = sorted({first + (len(points) - first) * part // FOLDS_MAX for part in range(FOLDS_MAX)})
+        origins = sorted({first + (len(points) - first) * part // PLANNER_FOLDS_MAX for part in range(PLANNER_FOLDS_MAX)})
         for origin, end in zip(origins, [*origins[1:], len(points)], strict=True):
             if origin < end:
                 yield list(range(origin)), list(range(origin, end))
         return
     loads = np.unique(points.load)
-    parts = min(FOLDS_MAX, loads.size)
+    parts = min(PLANNER_FOLDS_MAX, loads.size)
     turn = np.searchsorted(loads, points.load) % parts
     for part in range(parts):
         train = np.flatnonzero(turn != part).tolist()
@@ -239,8 +240,10 @@ def _finish(
     errors = np.sqrt(np.diag(found.covariance))
     reach = regress.margin(level, found.degrees_of_freedom) * errors
     parameters = {}
-    for name, value, width, low in zip(model.parameters, found.parameters, reach, model.low, strict=True):
-        parameters[name] = Estimate(float(value), max(low, float(value - width)), float(value + width), level)
+    for name, value, width, low, high in zip(
+        model.parameters, found.parameters, reach, model.low, model.high(points), strict=True
+    ):
+        parameters[name] = Estimate(float(value), max(low, float(value - width)), min(high, float(value + width)), level)
     return Fit(
         model=model,
         points=points,

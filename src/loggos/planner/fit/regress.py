@@ -15,14 +15,15 @@ import numpy as np
 from scipy import optimize, stats
 
 from loggos.base.errors import InputError
+from loggos.base.limits import PLANNER_SEARCH_STEPS_MAX
 from loggos.planner.fit.models import Model
 from loggos.planner.fit.points import Points
 from loggos.planner.types import Floats
 
 # smallest singular value of the Jacobian with columns of length 1; below it the points leave a parameter undetermined
 SINGULAR: Final = 1e-7
-# when a search ends: at relative changes far below any standard error, or after steps (it usually takes about 20)
-PRECISION: Final = {"xtol": 1e-10, "ftol": 1e-12, "gtol": 1e-12, "max_nfev": 300}
+# when a search ends: at relative changes far below any standard error
+PRECISION: Final = {"xtol": 1e-10, "ftol": 1e-12, "gtol": 1e-12, "max_nfev": PLANNER_SEARCH_STEPS_MAX}
 AT_BOUND: Final = 1e-9  # nearer to its bound than this part of its typical size, a parameter is at its bound
 
 
@@ -130,9 +131,7 @@ def _inverse(model: Model, points: Points, slopes: Floats) -> Floats:
     scaled = slopes / np.where(lengths > 0, lengths, 1.0)
     _, values, right = np.linalg.svd(scaled, full_matrices=False)
     if values[-1] < SINGULAR or (lengths == 0).any():
-        vague = (
-            model.parameters[int(np.abs(right[-1]).argmax())] if (lengths > 0).all() else model.parameters[int(lengths.argmin())]
-        )
+        vague = model.parameters[int(np.abs(right[-1]).argmax() if (lengths > 0).all() else lengths.argmin())]
         raise InputError(
             f"{points.where}these points do not determine {vague} of {model.name}: measure at loads further"
             " apart, up to saturation"
