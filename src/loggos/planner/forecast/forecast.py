@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -23,7 +23,7 @@ from loggos.base.limits import FORECAST_SIMULATED_MAX
 from loggos.planner.forecast.backtest import Backtest, Score, backtest
 from loggos.planner.forecast.history import History, history_of
 from loggos.planner.forecast.models import NAIVE, Generator, Training, training_of
-from loggos.planner.forecast.seasons import level_shifts, note_shifts, seasons_of
+from loggos.planner.forecast.seasons import level_shifts, note_shifts, seasons_of, without_shifts
 from loggos.planner.observe.findings import Finding, Kind, Ledger, Severity, duration_text, time_text
 from loggos.planner.types import Estimate, Floats, Series
 
@@ -124,7 +124,7 @@ def forecast(
 ) -> Forecast:
     """Forecast a regular series over a lead time and the horizon after it.
 
-    `seasons`: "hour", "day", "week", "year" or seconds; None to detect. `percentile`: with what probability the peak's `hold` is to
+    `seasons`: "hour", "day", "week" or seconds; None to detect. `percentile`: with what probability the peak's `hold` is to
     suffice. `paths`: futures simulated; fewer where they would not fit into memory. `force`: beyond twice the history.
     InputError: a history that cannot be used (see history.history_of), or an impossible horizon, level, percentile or event.
     """
@@ -134,6 +134,7 @@ def forecast(
     steps, lead = _steps(history, horizon_s, lead_s, ledger, force)
     _check_events(events, history, steps, ledger)
     periods = seasons_of(history, seasons, ledger)
+    history = _levelled(history, periods, ledger)
     rng = np.random.default_rng(seed)
     tested = backtest(history, periods, steps, rng)
     _note_backtest(tested, history, steps, ledger)
@@ -221,6 +222,13 @@ def _growth(event: Event, times: Floats, count: int, rng: Generator) -> Floats:
     return growth
 
 
+def _levelled(history: History, periods: tuple[int, ...], ledger: Ledger) -> History:
+    """The history as if it had always had today's level: no model can know a step before it comes, so none is judged on that."""
+    shifts = level_shifts(history.values, periods)
+    note_shifts(history, shifts, ledger)
+    return replace(history, values=without_shifts(history.values, shifts))
+
+
 def _futures(tested: Backtest, training: Training, steps: int, count: int, rng: Generator) -> tuple[Floats, Floats]:
     """The chosen model on all of the history; the naive one if it cannot be fitted there."""
     score = tested.score(tested.chosen)
@@ -249,7 +257,6 @@ def _note_backtest(tested: Backtest, history: History, steps: int, ledger: Ledge
 
 
 def _note_training(training: Training, history: History, ledger: Ledger) -> None:
-    note_shifts(history, level_shifts(training.raw, training.periods), ledger)
     spikes = np.flatnonzero(training.spikes != 0.0)
     if len(spikes):
         worst = int(np.abs(training.spikes).argmax())

@@ -6,8 +6,8 @@
     Smoothing       exponential smoothing of level, damped trend and season (ETS), fitted by statsmodels on the recent past;
                     multiplicative where all is positive
 
-Rules: outliers do not move a fit, but are drawn again in the paths, for capacity must hold them. Shifts of level are taken out
-before the fit. Nothing is fitted by looking at what comes after the window.
+Rules: outliers do not move a fit, but are drawn again in the paths, for capacity must hold them. Shifts of level were taken out
+before. Nothing is fitted by looking at what comes after the window.
 
 Source: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., §5.2, §8.5-8.7; Sen (1968), "Estimates of the
 regression coefficient based on Kendall's tau".
@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from loggos.base.limits import FORECAST_ETS_POINTS_MAX
-from loggos.planner.forecast.seasons import deviation, level_shifts, moving_average, phase_medians, without_shifts
+from loggos.planner.forecast.seasons import deviation, moving_average, phase_medians
 from loggos.planner.types import Floats
 
 Generator = np.random.Generator
@@ -45,7 +45,7 @@ class Fitted(Protocol):
 
 
 class Training(NamedTuple):
-    """A window, as it was (`raw`), and without outliers and shifts of level (`clean`); `spikes`: what was taken off it."""
+    """A window as it was (`raw`), and without outliers (`clean`); `spikes`: what was taken off."""
 
     raw: Floats
     clean: Floats
@@ -62,15 +62,14 @@ Fit = Callable[[Training], Fitted | None]
 
 
 def training_of(values: Floats, periods: tuple[int, ...]) -> Training:
-    """A window made ready: shifts of level taken out, then outliers."""
-    level = without_shifts(values, level_shifts(values, periods))
+    """A window made ready: outliers are what lies far off a moving average and the season."""
     season = periods[-1] if periods else 1
-    flat = level - moving_average(level, max(season, 3))
+    flat = values - moving_average(values, max(season, 3))
     usual = np.resize(phase_medians(flat, season), len(flat)) if season > 1 and len(flat) >= 2 * season else np.zeros(len(flat))
     rest = flat - usual
     bound = _OUTLIER_DEVIATIONS * max(deviation(rest), 1e-12)
     spikes = rest - np.clip(rest, float(np.median(rest)) - bound, float(np.median(rest)) + bound)
-    return Training(values, level - spikes, spikes, periods)
+    return Training(values, values - spikes, spikes, periods)
 
 
 def drawn_blocks(source: Floats, width: int, steps: int, count: int, rng: Generator) -> Floats:
@@ -131,7 +130,7 @@ class TheilSen:
         ahead = np.arange(1, steps + 1, dtype=np.float64)
         decay = self.wander ** (np.ceil(ahead / self.block))
         line: Floats = self.level + self.slope * ahead + self.now * decay + np.resize(self.season, steps)
-        return np.exp(np.minimum(line, 700.0)) if self.logarithmic else line
+        return np.asarray(np.exp(np.minimum(line, 700.0))) if self.logarithmic else line
 
     def paths(self, steps: int, count: int, rng: Generator) -> Floats:
         ahead = np.arange(1, steps + 1, dtype=np.float64)
@@ -249,7 +248,8 @@ class Smoothing:
     spikes: Floats
 
     def median(self, steps: int) -> Floats:
-        return self._run(np.zeros((1, steps)))[0]
+        only: Floats = self._run(np.zeros((1, steps)))[0]
+        return only
 
     def paths(self, steps: int, count: int, rng: Generator) -> Floats:
         drawn = drawn_blocks(self.innovations, max(1, len(self.season) // 7), steps, count, rng)
@@ -307,7 +307,7 @@ def _smoothing(training: Training, multiplicative: bool) -> Fitted | None:
     )
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a fit that did not converge is judged by its errors, like any other
-        result = model.fit(disp=False, maxiter=200)
+        result = model.fit(disp=False, maxiter=60)
     states = [float(result.level[-1]), float(result.slope[-1]), float(result.alpha), float(result.beta), float(result.phi)]
     residuals = np.asarray(result.resid, dtype=np.float64)
     season = np.asarray(result.season[-period:], dtype=np.float64) if period > 1 else np.array([1.0 if multiplicative else 0.0])

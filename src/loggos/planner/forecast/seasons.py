@@ -1,9 +1,9 @@
 """Which seasons a load has, and where its level shifted. Pure.
 
 A season (hour, day, week) is believed if the means of its phases explain a share of what is left after a moving average,
-adjusted for their number, and clearly more than seasons of lengths that nobody would expect: noise that wanders explains those
-just as well. A shift of level is a step that improves a quadratic fit of the deseasonalised load by far more than chance, and is
-seen at its place.
+adjusted for their number, and clearly more than seasons of lengths that nobody would expect; and if the changes from part to part
+of it differ beyond chance, which noise that wanders does not do. A shift of level is a step that improves a quadratic fit of the
+deseasonalised load by far more than chance, and is seen at its place.
 
 Source: the strength of seasonality after Wang, Smith and Hyndman (2006), "Characteristic-based clustering for time series data",
 §3; the step as a Chow-type test over all places, Andrews (1993), Econometrica 61(4).
@@ -22,11 +22,13 @@ from loggos.planner.forecast.history import History
 from loggos.planner.observe.findings import Kind, Ledger, Severity, duration_text, time_text
 from loggos.planner.types import Floats
 
-NAMED_S = {"hour": 3_600.0, "day": 86_400.0, "week": 604_800.0, "year": 31_557_600.0}
+NAMED_S = {"hour": 3_600.0, "day": 86_400.0, "week": 604_800.0}
 DETECTED = ("hour", "day", "week")
 CYCLES_MIN = 3  # of a season that is to be detected; a named one needs two
 _STRENGTH_MIN = 0.1
 _CONTROLS = (0.79, 0.88, 1.13, 1.23)  # lengths that no load has, against which the expected ones are judged
+_PARTS = 12  # of a season, that the test against wandering noise looks at
+_CHANCE = 0.001  # that this test believes a season that is not there
 _SHIFT_BLOCKS = (12, 400)  # the level is looked at in this many blocks, at least and at most
 _SHIFT_F = 60.0  # far beyond the 1 % point (about 16) of the supremum test: noise of real loads is correlated
 _SHIFT_DEVIATIONS = 4.0
@@ -34,17 +36,19 @@ _SHIFTS_MAX = 3
 
 
 class Shift(NamedTuple):
-    """From this step on, the level is higher by `size` (lower, if negative), `ratio` times the one before."""
+    """From this step on, the level is higher by `size` (lower, if negative), `ratio` times the one before. `scales`: the swings of
+    the load around its level changed with it."""
 
     at: int
     size: float
     ratio: float
+    scales: bool
 
 
 def seasons_of(history: History, wanted: Sequence[str | float] | None, ledger: Ledger) -> tuple[int, ...]:
     """The lengths of the seasons in steps, ascending; () if there are none.
 
-    `wanted`: names ("hour", "day", "week", "year") or seconds; () for none; None to detect. InputError: a season that is no whole
+    `wanted`: names ("hour", "day", "week") or seconds; () for none; None to detect. InputError: a season that is no whole
     number of steps, or too long for the history.
     """
     if wanted is not None:
@@ -64,7 +68,7 @@ def seasons_of(history: History, wanted: Sequence[str | float] | None, ledger: L
         flat = _clipped(left - moving_average(left, period))
         share = _strength(flat, period)
         control = max(_strength(flat, max(2, round(period * factor))) for factor in _CONTROLS)
-        if share >= _STRENGTH_MIN and share > 2 * control:
+        if share >= _STRENGTH_MIN and share > 2 * control and _chance(left, period) < _CHANCE:
             found.append(period)
             left = left - np.resize(_phase_means(flat, period), len(left))
     return tuple(found)
@@ -134,11 +138,27 @@ def _strength(values: Floats, period: int) -> float:
     return 1.0 - left / total * (size - 1) / (size - period)
 
 
+def _chance(values: Floats, period: int) -> float:
+    """The probability that the changes between parts of a season differ by phase as much as they do by chance alone: an F test.
+    Changes, because noise that wanders has independent changes and no independent values."""
+    from scipy.special import fdtrc
+
+    parts = min(period, _PARTS)
+    at = np.arange(len(values))
+    places = at // period * parts + at % period * parts // period
+    means = np.bincount(places, weights=values) / np.bincount(places)
+    changes = _clipped(np.diff(means))
+    size, total = len(changes), float(changes.var())
+    if total == 0 or size <= 2 * parts:
+        return 1.0
+    left = float((changes - np.resize(_phase_means(changes, parts), size)).var())
+    return float(fdtrc(parts - 1, size - parts, (total - left) / (parts - 1) / max(left / (size - parts), 1e-300)))
+
+
 def level_shifts(values: Floats, periods: Sequence[int]) -> tuple[Shift, ...]:
     """Up to three steps in the level, the clearest first; () if there is none, or too little to tell."""
-    seasonal = values
+    seasonal, flat = values, values - moving_average(values, periods[-1] if periods else 3)
     if periods:
-        flat = values - moving_average(values, periods[-1])
         seasonal = values - np.resize(phase_medians(flat, periods[-1]), len(values))
     width = max(periods[0] if periods else 1, -(-len(values) // _SHIFT_BLOCKS[1]))
     if periods and width > periods[0]:
@@ -155,7 +175,8 @@ def level_shifts(values: Floats, periods: Sequence[int]) -> tuple[Shift, ...]:
             break
         block, size, before = step
         ratio = (before + size) / before if before > 0 and before + size > 0 else 1.0
-        found.append(Shift(offset + block * width, size, ratio))
+        at = offset + block * width
+        found.append(Shift(at, size, ratio, _scales(flat, at, ratio)))
         level = level.copy()
         level[:block] += size
     return tuple(found)
@@ -186,12 +207,20 @@ def _clearest_step(level: Floats) -> tuple[int, float, float] | None:
     return block, size, before
 
 
+def _scales(flat: Floats, at: int, ratio: float) -> bool:
+    """Whether the swings after a shift are nearer to `ratio` times the ones before than to the same."""
+    before, after = deviation(flat[:at]), deviation(flat[at:])
+    if before <= 0 or after <= 0 or not 0.1 <= ratio <= 10:
+        return False
+    swing = np.log(after / before)
+    return bool(abs(swing - np.log(ratio)) < abs(swing))
+
+
 def without_shifts(values: Floats, shifts: Sequence[Shift]) -> Floats:
-    """The history as if it had always had today's level: scaled where it is positive, moved otherwise."""
+    """The history as if it had always had today's level: scaled where its swings scaled with it, moved otherwise."""
     done = values.copy()
-    positive = bool((values >= 0).all())
     for shift in shifts:
-        if positive and 0.1 <= shift.ratio <= 10 and shift.ratio != 1.0:
+        if shift.scales:
             done[: shift.at] *= shift.ratio
         else:
             done[: shift.at] += shift.size
@@ -203,4 +232,5 @@ def note_shifts(history: History, shifts: Sequence[Shift], ledger: Ledger) -> No
     for shift in shifts:
         at = time_text(history.time_s(shift.at))
         what = f"the level shifted by {shift.size:+,.4g} ({shift.ratio - 1:+.0%}): what came before counts for its shape only"
-        ledger.add(Kind.LEVEL_SHIFT, Severity.WARNING, what, at, "if more such steps are planned, add them as events")
+        advice = "the intervals hold no further steps: add the ones that are planned as events"
+        ledger.add(Kind.LEVEL_SHIFT, Severity.WARNING, what, at, advice)
