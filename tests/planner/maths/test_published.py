@@ -62,7 +62,7 @@ QSP_DEMANDS = np.array([[1.0, 3.0], [2.0, 4.0]])  # classes A and B at CPU and d
 
 
 def test_lazowska_open_with_two_classes() -> None:
-    """Lazowska, section 7.3 (p. 138). Class A visits the CPU 10 times for 0.1 s each."""
+    """Lazowska, section 7.4.1 (p. 138). Class A visits the CPU 10 times for 0.1 s each."""
     solved = mva.open_classes(QSP_DEMANDS, [3 / 19, 2 / 19])
     visits = 10
     assert_printed([solved.throughput_per_s[0] * visits, solved.utilisation[0, 0]], "1.58 0.158")

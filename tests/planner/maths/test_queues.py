@@ -170,6 +170,7 @@ def test_large_stations_neither_overflow_nor_lose_digits() -> None:
     queue = queues.mmc(99_000, 1, 100_000)
     assert queue.wait_probability == pytest.approx(queues.halfin_whitt(1_000 / math.sqrt(99_000)), rel=0.05)
     assert queue.empty_probability == 0
+    assert queues.mmc(0.5, 1, 300).empty_probability == pytest.approx(math.exp(-0.5))
     assert queues.mmck(1e6, 1, 100, 100_000).loss_probability == pytest.approx(1 - 1e-4)
     assert queues.mmc(0, 1, 3).response_s == 1
 

@@ -2,7 +2,7 @@
 
 The utilisation law says U c = background + sum of X_r D_r; demands and background are not negative, so it is a regression with
 bounds, and what comes out feeds maths/mva.py. Classes must rise and fall differently, or nothing tells them apart.
-Source: Lazowska et al., Quantitative System Performance, section 12.3 (parameters from measurements); Lawson and Hanson, Solving
+Source: Lazowska et al., Quantitative System Performance, ch. 12 (parameters from measurements); Lawson and Hanson, Solving
 Least Squares Problems (1974), ch. 23.
 """
 

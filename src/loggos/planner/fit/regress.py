@@ -2,7 +2,7 @@
 
 Standard errors come from the Jacobian at the solution, rse^2 (J'J)^-1; intervals from Student's t with n - p degrees of freedom.
 A parameter at its bound keeps the standard error it would have if it could pass the bound, which is too wide rather than too
-narrow; its interval ends at the bound. Source: Seber and Wild, Nonlinear Regression (1989), sections 2.1.2 and 5.1.
+narrow; its interval ends at the bound. Source: Seber and Wild, Nonlinear Regression (1989), ch. 2 and 5.
 """
 
 from __future__ import annotations

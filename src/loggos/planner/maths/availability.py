@@ -3,8 +3,8 @@
 Nodes fail independently of each other within their zone; a zone that is down takes all its nodes with it, a region all its
 zones. `Group` says so as a tree; the number of nodes that are up then has an exact distribution, by dynamic programming (the
 Poisson binomial of independent parts, mixed over the state of each group). Availabilities are shares of time, 0 to 1.
-Source: Trivedi, Probability and Statistics with Reliability, Queuing and Computer Science Applications (2nd ed.), sections 1.9
-(k of n), 6.7 (availability) and 8.4 (repair); Wang, On the number of successes in independent trials (1993).
+Source: Trivedi, Probability and Statistics with Reliability, Queuing and Computer Science Applications (2nd ed.), ch. 1
+(k of n), 6 (availability) and 8 (repair); Wang, On the number of successes in independent trials (1993).
 """
 
 from __future__ import annotations

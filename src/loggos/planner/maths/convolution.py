@@ -3,7 +3,7 @@
 The weight of n customers (a vector over classes) at a station is F(n) = |n|! prod(D_r^n_r / n_r!) / prod_{j<=|n|} min(j, m); the
 constants of the network are the convolution of its stations'. Every term is positive, so nothing cancels, as it does in the mean
 value analysis of such stations near saturation; logarithms keep it from overflowing. Cost: the square of the population vectors.
-Source: Buzen (1973); Bolch, Greiner, de Meer, Trivedi, Queueing Networks and Markov Chains (2nd ed.), sections 7.3.1 and 8.1.
+Source: Buzen (1973); Bolch, Greiner, de Meer, Trivedi, Queueing Networks and Markov Chains (2nd ed.), section 8.1.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def solve_single(demands: Floats, users: int, think_s: float, counts: Floats) ->
     inside = np.zeros((users, demands.size))
     for station in range(demands.size):
         others = _product(weights[:station] + weights[station + 1 :])
-        numbered = weights[station] + np.log(np.maximum(np.arange(users + 1), 1e-300))
-        numbered[0] = -np.inf
-        inside[:, station] = np.exp(_convolve(numbered, others) - constants)[1:]
+        counted = weights[station] + np.log(np.maximum(np.arange(users + 1), 1e-300))
+        counted[0] = -np.inf
+        inside[:, station] = np.exp(_convolve(counted, others) - constants)[1:]
     return [
         solution(throughputs[row : row + 1], (inside[row] / throughputs[row])[None, :], demands[None, :], counts)
         for row in range(users)
@@ -66,12 +66,13 @@ def _weights(demands: Floats, people: Floats, thinking: Floats, counts: Floats) 
         )
     vectors = np.indices(shape)
     totals = vectors.sum(axis=0)
-    log_factorials = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, int(totals.max()) + 1)))))
+    numbered = np.arange(1, int(totals.max()) + 1)
+    log_factorials = np.concatenate(([0.0], np.cumsum(np.log(numbered))))
     times = np.column_stack([demands, thinking])
     answer = []
     for station, count in enumerate([*counts, DELAY]):
-        rates = np.arange(1, int(totals.max()) + 1) if count == DELAY else np.minimum(np.arange(1, int(totals.max()) + 1), count)
-        log_rates = np.concatenate(([0.0], np.cumsum(np.log(rates))))
+        working = numbered if count == DELAY else np.minimum(numbered, count)
+        log_rates = np.concatenate(([0.0], np.cumsum(np.log(working))))
         weight = log_factorials[totals] - log_rates[totals]
         for numbers, time in zip(vectors, times[:, station], strict=True):
             log_time = math.log(time) if time > 0 else -1e300  # so that 0 customers of it still weigh 1

@@ -2,8 +2,8 @@
 
 Nothing is fitted and no distribution is assumed for the laws and the asymptotic bounds; the balanced-job bounds assume a product
 form network of single servers. Demands are seconds of service at a station per completed request, all visits together.
-Source: Lazowska, Zahorjan, Graham, Sevcik, Quantitative System Performance (1984), ch. 3 (laws) and ch. 5 (bounds, tables 5.1
-and 5.2); Denning and Buzen, The Operational Analysis of Queueing Network Models (1978).
+Source: Lazowska, Zahorjan, Graham, Sevcik, Quantitative System Performance (1984), ch. 3 (laws) and ch. 5 (bounds); Denning and
+Buzen, The Operational Analysis of Queueing Network Models (1978).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def asymptotic_closed(
 ) -> Bounds:
     """Bounds for `population` users who think `think_s` between requests. At worst each waits behind all others everywhere.
 
-    Source: Lazowska, table 5.1; several servers at a station divide its D_max only.
+    Source: Lazowska, section 5.2; several servers at a station divide its D_max only.
     """
     demands, per_server = _demands(demands_s, servers)
     users = checks.count("population", population)
@@ -118,7 +118,7 @@ def asymptotic_closed(
 def balanced_closed(demands_s: Sequence[float] | Floats, population: int, think_s: float = 0.0) -> Bounds:
     """Tighter bounds for product form networks of single servers: a balanced system is the best, one of D_max's the worst.
 
-    Source: Lazowska, section 5.4 and table 5.2 (Zahorjan et al. 1982).
+    Source: Lazowska, section 5.4 (Zahorjan et al. 1982).
     """
     demands, _ = _demands(demands_s, None)
     users = checks.count("population", population)
@@ -141,7 +141,7 @@ def asymptotic_open(demands_s: Sequence[float] | Floats, arrival_per_s: float, s
 def balanced_open(demands_s: Sequence[float] | Floats, arrival_per_s: float) -> Bounds:
     """Bounds for open product form networks of single servers: D / (1 - X D_avg) <= R <= D / (1 - X D_max).
 
-    Source: Lazowska, table 5.2. InputError at or beyond saturation.
+    Source: Lazowska, section 5.4. InputError at or beyond saturation.
     """
     demands, _ = _demands(demands_s, None)
     _stable(demands, arrival_per_s)

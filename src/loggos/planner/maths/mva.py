@@ -49,7 +49,7 @@ def closed_classes(
 ) -> Solution:
     """Several closed classes; exact. Steps grow with the product of the populations: `schweitzer` where that is too many.
 
-    Source: Lazowska, algorithm 7.1.
+    Source: Lazowska, section 7.4.2.
     """
     demands, people, thinking, counts = network.closed_arguments(demands_s, populations, think_s, servers)
     if (counts > 1).any():
@@ -73,7 +73,7 @@ def schweitzer(
     """Several closed classes, approximately, at a cost that does not grow with the populations; within a few per cent as a rule.
 
     An arrival of class r sees N_s customers of each other class s and (N_r - 1)/N_r of its own (Bard and Schweitzer). Populations
-    need not be whole. Stations with several servers by Seidmann. Source: Lazowska, algorithm 7.2.
+    need not be whole. Stations with several servers by Seidmann. Source: Lazowska, section 7.4.2.
     """
     demands, people, thinking, counts = network.closed_arguments(demands_s, populations, think_s, servers, whole=False)
     queueing, delaying = _seidmann(demands, counts)
@@ -102,7 +102,7 @@ def open_classes(
     """Several open classes: each station on its own, as all arrivals of a product form network see it.
 
     Exact where each has one server or none; with several servers exact if the classes' service times there are equal (M/M/c), an
-    approximation if not. Source: Lazowska, section 7.3.
+    approximation if not. Source: Lazowska, section 7.4.1.
     """
     demands = checks.matrix("demands_s", demands_s)
     arrivals = checks.vector("arrivals_per_s", arrivals_per_s)
@@ -122,7 +122,7 @@ def mixed(
     """Open classes (the first rows of demands, one for each arrival rate) and closed ones (the others) together; exact.
 
     Stations have one server, or none (`delays`). Closed classes see stations slowed by the open load; open ones see the closed
-    ones' queues. Source: Lazowska, section 7.5 (algorithm 7.4).
+    ones' queues. Source: Lazowska, section 7.4.3.
     """
     demands = checks.matrix("demands_s", demands_s)
     arrivals = checks.vector("arrivals_per_s", arrivals_per_s)
@@ -141,7 +141,7 @@ def mixed(
 def _growing(
     demands_s: Sequence[float] | Floats, population: int, think_s: float, servers: Sequence[int] | None
 ) -> Iterator[Solution]:
-    """One class, for each population in turn. Lazowska, algorithm 6.2."""
+    """One class, for each population in turn. Source: Lazowska, section 6.4.2."""
     demands = checks.vector("demands_s", demands_s)
     counts = network.server_counts(demands.size, servers)
     users = checks.count("population", population)

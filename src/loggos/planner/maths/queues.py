@@ -2,8 +2,8 @@
 
 Arrivals are Poisson unless said otherwise; rates per second, times in seconds, cv2 the squared coefficient of variation
 (variance over squared mean: 0 constant, 1 exponential). Every result obeys Little's law. What has no steady state is refused.
-Source: Gross, Shortle, Thompson, Harris, Fundamentals of Queueing Theory (4th ed.), sections 3.3 to 3.5; Allen, Probability,
-Statistics and Queueing Theory (2nd ed.), section 5.3.5 (Allen-Cunneen); Halfin and Whitt (1981) for square-root staffing.
+Source: Gross, Shortle, Thompson, Harris, Fundamentals of Queueing Theory (4th ed.), ch. 2 (Markovian queues); Allen, Probability,
+Statistics and Queueing Theory (2nd ed.), ch. 5 (Allen-Cunneen); Halfin and Whitt (1981) for square-root staffing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Queue:
 def erlang_b(offered_load: float, servers: int) -> float:
     """The share of arrivals lost by M/G/c/c; `offered_load` is arrival times service, in erlangs. Any load will do.
 
-    Recursion B(k) = a B(k-1) / (k + a B(k-1)), which only adds and multiplies positive numbers. Gross et al., section 3.5.
+    Recursion B(k) = a B(k-1) / (k + a B(k-1)), which only adds and multiplies positive numbers.
     """
     load = checks.not_negative("offered_load", offered_load)
     blocked = 1.0
@@ -70,18 +70,17 @@ def mm1(arrival_per_s: float, service_s: float) -> Queue:
 
 
 def mmc(arrival_per_s: float, service_s: float, servers: int) -> Queue:
-    """M/M/c, first come first served: W = C(c, a) S / (c - a). Gross et al., section 3.3."""
+    """M/M/c, first come first served: W = C(c, a) S / (c - a)."""
     load = _offered(arrival_per_s, service_s)
     waits = erlang_c(load, servers)
-    log_empty = _log(waits) + math.log1p(-load / servers) + math.lgamma(servers + 1) - servers * _log(load)
-    empty = math.exp(log_empty) if load > 0 else 1.0
-    return _lossless(arrival_per_s, service_s, servers, waits, waits * service_s / (servers - load), empty)
+    wait_s = waits * service_s / (servers - load)
+    return _lossless(arrival_per_s, service_s, servers, waits, wait_s, _empty(waits, load, servers))
 
 
 def mmck(arrival_per_s: float, service_s: float, servers: int, capacity: int) -> Queue:
     """M/M/c/K: at most `capacity` requests inside, waiting or served; others are turned away. Any load has a steady state.
 
-    `wait_s` and `response_s` are those of the requests let in. Gross et al., section 3.4.
+    `wait_s` and `response_s` are those of the requests let in.
     """
     load = _offered(arrival_per_s, service_s)
     checks.count("servers", servers, 1, PLANNER_SERVERS_MAX)
@@ -131,20 +130,20 @@ def ggc(arrival_per_s: float, service_s: float, servers: int, arrival_cv2: float
 def mg1_ps(arrival_per_s: float, service_s: float) -> Queue:
     """One processor shared by all requests inside: R = S / (1 - rho), whatever the distribution of service.
 
-    Nobody waits; `wait_s` is the time lost by sharing. Source: Kleinrock, Queueing Systems vol. II, section 4.4.
+    Nobody waits; `wait_s` is the time lost by sharing. Source: Kleinrock, Queueing Systems vol. II, ch. 4.
     """
     plain = mmc(arrival_per_s, service_s, 1)
     return _lossless(arrival_per_s, service_s, 1, plain.utilisation, plain.wait_s, plain.empty_probability)
 
 
 def wait_tail(arrival_per_s: float, service_s: float, servers: int, wait_s: float) -> float:
-    """M/M/c: the share of requests that wait longer than `wait_s`: C exp(-(c mu - lambda) t). Gross et al., eq. 3.40."""
+    """M/M/c: the share of requests that wait longer than `wait_s`: C exp(-(c mu - lambda) t)."""
     load = _offered(arrival_per_s, service_s)
     return erlang_c(load, servers) * math.exp(-(servers - load) / service_s * checks.not_negative("wait_s", wait_s))
 
 
 def response_tail(arrival_per_s: float, service_s: float, servers: int, response_s: float) -> float:
-    """M/M/c: the share of requests whose response takes longer than `response_s`. Gross et al., section 3.3.
+    """M/M/c: the share of requests whose response takes longer than `response_s`.
 
     Those that wait (share C) take the sum of two exponentials, of rates mu and c mu - lambda; the others one of rate mu.
     """
@@ -267,6 +266,13 @@ def _stable(load: float, servers: int) -> None:
 
 def _erlang_c(blocked: float, utilisation: float) -> float:
     return blocked / (1 - utilisation * (1 - blocked))
+
+
+def _empty(waits: float, load: float, servers: int) -> float:
+    """The share of time nobody is there: C (1 - rho) c! / a^c; as with servers without number where hardly anyone waits."""
+    if waits < 1e-290:
+        return math.exp(-load)
+    return math.exp(math.log(waits) + math.log1p(-load / servers) + math.lgamma(servers + 1) - servers * math.log(load))
 
 
 def _wait_quantile(waits: float, load: float, servers: int, quantile: float) -> float:
