@@ -47,7 +47,8 @@ class Kernel:
         self._cancelled = 0  # timers in the heap that will not fire
         self._is_stopped = False
 
-    def __len__(self) -> int:
+    @property
+    def pending(self) -> int:
         """Events still to come."""
         return len(self._heap) - self._cancelled
 

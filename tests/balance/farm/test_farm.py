@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from loggos.balance.balancer import Balancer
 from loggos.balance.farm.farm import run
-from loggos.balance.farm.scenario import Failure, Kind, Recording, Scenario, Server, equal_servers, unequal_servers
+from loggos.balance.farm.scenario import Failure, Kind, Recording, Scenario, Server, equal_servers, unequal_servers, zone_failure
 from loggos.balance.filters.outliers import OutlierEjection
+from loggos.balance.filters.zone import ZoneAware
 from loggos.balance.guards.budget import RetryBudget
 from loggos.balance.policies import POLICIES, make
 from loggos.balance.types import Dice, Endpoint, Policy, Report
@@ -169,6 +170,24 @@ def test_a_whole_balancer_tries_elsewhere_within_its_budget() -> None:
     assert alone.failed > 600 and retried.failed < 0.02 * alone.failed
     assert sum(retried.sent) > scenario.requests + 600 and sum(alone.sent) == scenario.requests
     assert len(retried.latencies) == scenario.requests - retried.failed
+
+
+def test_a_zone_fails_and_its_requests_go_to_the_other_until_it_is_back() -> None:
+    """Two zones, a balancer in each: requests stay at home, but for the time in which the home is gone and that is noticed."""
+    servers = tuple(Server(f"{zone}{number}", zone=zone) for zone in ("east", "west") for number in range(4))
+    failures = zone_failure(servers, "east", Kind.DIES, 30.0, 60.0)
+    scenario = Scenario(servers, 2, 0.3, requests=2_400, warm_up=0, noticed_after_s=1.0, failures=failures)
+    assert [failure.server for failure in failures] == ["east0", "east1", "east2", "east3"]
+    zones = iter(("east", "west"))
+
+    def zoned(dice: Dice) -> Balancer:
+        return Balancer(make("p2c", dice), dice, zones=ZoneAware(next(zones)), panic_below=0.0)
+
+    result = run(scenario, zoned, streams(1))
+    before, meanwhile, after = (mean(result.during(*span)) for span in ((0.0, 30.0), (31.0, 60.0), (70.0, 100.0)))
+    assert 0 < result.failed < 40 and len(result.during(0.0, 1e9)) + result.failed == 2_400
+    assert meanwhile > 1.2 * before and meanwhile > 1.2 * after
+    assert sum(result.sent[4:]) == pytest.approx(1_200 + 0.3 * 1_200, rel=0.1)
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from loggos.balance.farm.result import Result, summary
-from loggos.balance.farm.scenario import Failure, Kind, Recording, Scenario, Server, equal_servers, unequal_servers
+from loggos.balance.farm.scenario import Failure, Kind, Recording, Scenario, Server, equal_servers, unequal_servers, zone_failure
 from loggos.base.errors import InputError
 from loggos.des.laws import deterministic
 
@@ -35,6 +35,7 @@ TWO = equal_servers(2)
         (lambda: Scenario(TWO, probe_delay_s=-1.0), "probe_delay_s -1.0"),
         (lambda: Scenario(TWO, timeout_s=0.0), "timeout_s 0.0"),
         (lambda: Scenario(TWO, tries=0), "tries 0"),
+        (lambda: zone_failure(TWO, "east", Kind.DIES, 1.0), "zone 'east': no server"),
         (lambda: Scenario(TWO, failures=(Failure("s9", Kind.DIES, 1.0),)), "failure of s9: no server"),
         (
             lambda: Scenario(TWO, failures=(Failure("s0", Kind.STALLS, 5.0), Failure("s0", Kind.DIES, 1.0, 6.0))),
@@ -55,12 +56,13 @@ def test_the_load_is_offered_work_over_capacity() -> None:
 
 
 def test_a_result_of_next_to_nothing_gives_no_figures() -> None:
-    result = Result(array("d", [1.0, 2.0]), (), (), failed=0, unanswered=0, probes=0, events=0)
+    result = Result(array("d", [1.0, 2.0]), array("d", [0.0, 1.0]), (), (), failed=0, unanswered=0, probes=0, events=0)
     for ask in (result.row, lambda: result.mean, lambda: result.quantile(0.5)):
         with pytest.raises(InputError, match="2 requests were answered"):
             ask()
-    whole = Result(array("d", range(1, 102)), (), (), failed=0, unanswered=0, probes=0, events=0)
+    whole = Result(array("d", range(1, 102)), array("d", range(101)), (), (), failed=0, unanswered=0, probes=0, events=0)
     assert whole.row() == pytest.approx((51.0, 51.0, 100.0, 100.9))
+    assert list(whole.during(10.0, 13.0)) == [11.0, 12.0, 13.0] and list(whole.during(99.5, 1e9)) == [101.0]
     with pytest.raises(InputError, match="at least two"):
         summary([whole])
     with pytest.raises(InputError, match="at least two"):

@@ -85,6 +85,7 @@ class Farm:
         self._work = _works(scenario, streams)
         self._key_of = streams("keys").random
         self._keys = [b"key %d" % number for number in range(scenario.keys)]
+        self._arrivals_s = array("d")
         self._latencies_s = array("d", [math.nan]) * scenario.arrivals
         self._arrived = self._failed = self._open = self._probes = 0
         self._warm_s = 0.0
@@ -99,8 +100,11 @@ class Farm:
         feed(self._kernel, _arrivals(self._scenario, self._streams), self._arrive)
         events = self._kernel.run()
         assert self._arrived == self._scenario.arrivals, "not every request has arrived"
+        scenario = self._scenario
+        arrived_s, latencies = answered(self._arrivals_s, self._latencies_s, scenario.warm_up, scenario.work.mean_s)
         return Result(
-            latencies=answered(self._latencies_s[self._scenario.warm_up :], self._scenario.work.mean_s),
+            latencies=latencies,
+            arrived_s=arrived_s,
             utilisation=tuple(self._busy_s),
             sent=tuple(host.sent for host in self._hosts.values()),
             failed=self._failed,
@@ -118,6 +122,7 @@ class Farm:
     def _arrive(self, now_s: float) -> None:
         number = self._arrived
         self._arrived = number + 1
+        self._arrivals_s.append(now_s)
         if number == self._scenario.warm_up:
             self._warmed_up(now_s)
         chooser = self._choosers[int(self._chooser_of() * len(self._choosers))]
@@ -273,7 +278,7 @@ def _chooser(made: Policy | Chooser) -> Chooser:
 def run(scenario: Scenario, make: Make, streams: Streams, *, meter: Callable[[], Meter] = Gauge) -> Result:
     """What a scenario shows under a policy: a function of its arguments, the same every time.
 
-    make     gives a balancer its policy, or the whole `Balancer`, with a stream of chance of its own
+    make     gives a balancer its policy, or the whole `Balancer`, with a stream of chance of its own; called in their order
     streams  the stream for a purpose: `lambda purpose: random.Random(f"{seed} {purpose}")`
     meter    what servers measure their own load with
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ class Result:
     """One run, after its warm-up.
 
     latencies    of the requests that were answered well, in the order of their arrival
+    arrived_s    when each of these arrived, in seconds of the run
     utilisation  by server: the part of the time, from the end of the warm-up to the last arrival, in which a worker was busy
     sent         by server: requests it was sent
     failed       requests refused, lost or given up
@@ -27,6 +29,7 @@ class Result:
     """
 
     latencies: array[float]
+    arrived_s: array[float]
     utilisation: tuple[float, ...]
     sent: tuple[int, ...]
     failed: int
@@ -44,6 +47,10 @@ class Result:
         values = self._answered()
         sections = max(2, min(SECTIONS, int(len(values) * (1.0 - share) / 10)))
         return sectioned(values, quantile_of(share), sections=sections)
+
+    def during(self, from_s: float, until_s: float) -> array[float]:
+        """The latencies of the requests that arrived in [from_s, until_s): before, during or after a failure, say."""
+        return self.latencies[bisect_left(self.arrived_s, from_s) : bisect_left(self.arrived_s, until_s)]
 
     def row(self) -> tuple[float, float, float, float]:
         """Mean, p50, p99 and p99.9 without their intervals: of one run among several (`summary`)."""
@@ -78,6 +85,9 @@ def summary(results: Sequence[Result], confidence: float = CONFIDENCE) -> Summar
     return Summary(*estimates) if estimates else Summary(*(over_runs(()),) * 4)
 
 
-def answered(latencies: array[float], unit_s: float) -> array[float]:
-    """Those that are numbers, in units of `unit_s`."""
-    return array("d", [latency_s / unit_s for latency_s in latencies if not math.isnan(latency_s)])
+def answered(
+    arrived_s: array[float], latencies_s: array[float], warm_up: int, unit_s: float
+) -> tuple[array[float], array[float]]:
+    """Arrivals in seconds and latencies in units of `unit_s`, of those after the warm-up whose latency is a number."""
+    kept = [place for place in range(warm_up, len(latencies_s)) if not math.isnan(latencies_s[place])]
+    return array("d", [arrived_s[place] for place in kept]), array("d", [latencies_s[place] / unit_s for place in kept])

@@ -73,6 +73,16 @@ class Failure:
             raise InputError(f"failure of {self.server}: factor {self.factor} is above 0; a server of speed 0 stalls")
 
 
+def zone_failure(
+    servers: Sequence[Server], zone: str, kind: Kind, at_s: float, until_s: float = math.inf, factor: float = 0.1
+) -> tuple[Failure, ...]:
+    """All servers of a zone fail together. InputError: there is none in it."""
+    failures = tuple(Failure(server.name, kind, at_s, until_s, factor) for server in servers if server.zone == zone)
+    if not failures:
+        raise InputError(f"failure of zone {zone!r}: no server is in it; there is {sorted({server.zone for server in servers})}")
+    return failures
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """Arrivals as recorded, in seconds, and the work of each; without the works, they are drawn from the scenario's law."""
