@@ -8,8 +8,8 @@ real and costs no CPU. Each answer carries the load report of `loggos.balance.mi
 Clients: one process with several pools that know nothing of each other (`--balancers`); HAProxy has as many back ends, each with
 counts of its own, in one process. Arrivals are Poisson and open loop; times of arrival, balancers and amounts of work are drawn
 once per seed, so every policy gets the very same requests. Latency is measured from the moment a request was due.
-The generator's lag (how late a request really left) is printed: a row whose lag is not small against the latencies measures the
-machine.
+The generator's lag (how late a request really left) is watched: a run in which its p99 passes `--lag-max` measures the machine
+and not the policy. It is repeated, whatever its result, up to REPEATS_MAX times; the table says how often, and what the lag was.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from loggos.balance.middleware import HEADER, PROBE_PATH, LoadMeter, parse_repor
 
 HOST = "127.0.0.1"
 ANSWER_TIMEOUT_S = 60.0
+REPEATS_MAX = 5
 DRAIN_S = 0.5  # between two runs, so that no queue of one is left to the next
 
 
@@ -69,7 +70,7 @@ HAPROXY = {"haproxy_random2": "random(2)", "haproxy_leastconn": "leastconn"}
 class Worker:
     """One server: one request at a time, first come, first served.
 
-    When a request will be done is known when it arrives; a loop that wakes late delays that one answer and not those behind it, so
+    When a request will be done is known when it arrives; a loop that wakes late delays that one answer and not those behind it:
     a busy machine does not make servers slower than they are said to be.
     """
 
@@ -156,6 +157,10 @@ class Result:
     latencies_s: list[float] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
     failures: int = 0
+    repeats: int = 0  # runs before this one that were disturbed
+
+    def lag_p99_s(self) -> float:
+        return percentile(self.lags_s, 0.99)
 
 
 def requests(seed: int, rate_s: float, seconds: float, balancers: int, mean_s: float) -> list[Request]:
@@ -293,12 +298,15 @@ async def run(options: argparse.Namespace, names: Sequence[str]) -> dict[str, li
     for seed in range(options.seeds):
         drawn = requests(seed, rate_s, options.seconds, options.balancers, options.mean)
         for name in names:
-            async with farm(speeds) as servers:
-                result = Result()
-                await measure(name, drawn, servers, options, result)
-                results[name].append(result)
-            sys.stderr.write(f"seed {seed}: {name}: {summary([result])}\n")
-            await asyncio.sleep(DRAIN_S)
+            for repeats in range(REPEATS_MAX + 1):
+                result = Result(repeats=repeats)
+                async with farm(speeds) as servers:
+                    await measure(name, drawn, servers, options, result)
+                sys.stderr.write(f"seed {seed}: {name}: {summary([result])}\n")
+                await asyncio.sleep(DRAIN_S)
+                if result.lag_p99_s() <= options.lag_max:
+                    break
+            results[name].append(result)
     return results
 
 
@@ -334,6 +342,7 @@ def summary(results: Sequence[Result]) -> dict[str, float]:
         "p99_worst": round(by_seed[-1], 1),
         "p999": round(percentile(latencies, 0.999), 1),
         "lag_p99": round(percentile([v * 1e3 for r in results for v in r.lags_s], 0.99), 1),
+        "repeats": sum(result.repeats for result in results),
         "failures": sum(result.failures for result in results),
     }
 
@@ -348,15 +357,15 @@ def table(results: Mapping[str, list[Result]], options: argparse.Namespace) -> s
         f"exponential work, mean {options.mean * 1e3:g} ms; {options.balancers} independent balancers; load {options.load}",
         f"- {options.seeds} seeds of {options.seconds:g} s, the first {options.warm_up:g} s of each not counted; milliseconds",
         "",
-        "| policy | mean | p50 | p99 | p99 of the seeds | p99.9 | requests | failed | generator lag p99 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| policy | mean | p50 | p99 | p99 of the seeds | p99.9 | requests | failed | lag p99 | disturbed runs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in results.items():
         s = summary(row)
         title = f"HAProxy {HAPROXY[name]}" if name in HAPROXY else ROWS[name].title
         lines.append(
             f"| {title} | {s['mean']} | {s['p50']} | {s['p99']} | {s['p99_best']}–{s['p99_worst']} | {s['p999']} "
-            f"| {s['requests']:.0f} | {s['failures']:.0f} | {s['lag_p99']} |"
+            f"| {s['requests']:.0f} | {s['failures']:.0f} | {s['lag_p99']} | {s['repeats']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -372,6 +381,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slow", type=int, default=2)
     parser.add_argument("--slow-speed", type=float, default=0.4)
     parser.add_argument("--balancers", type=int, default=10)
+    parser.add_argument("--lag-max", type=float, default=0.02, help="seconds of lag (p99) beyond which a run is repeated")
     parser.add_argument("--only", help=f"some of {','.join([*ROWS, *HAPROXY])}")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", help=argparse.SUPPRESS)

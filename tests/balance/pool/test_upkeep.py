@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from loggos.balance import Pool, TcpCheck
-from loggos.balance.pool import Check, NoEndpointError
+from loggos.balance.pool import Check, NoEndpointError, PoolClosedError
 from loggos.balance.types import Endpoint, Report
+from loggos.base.errors import ConfigError
 from tests.balance.pool.books import Books, pool_of, virtual
 
 
@@ -102,6 +103,32 @@ def test_a_watch_tells_every_change() -> None:
     virtual(scenario)
 
 
+def test_closing_ends_all_work_and_nothing_starts_it_again() -> None:
+    async def scenario() -> None:
+        asked = 0
+
+        async def never() -> list[str]:
+            nonlocal asked
+            asked += 1
+            return []
+
+        pool = Pool(never, name="users")
+        waits = asyncio.ensure_future(pool.lease().__aenter__())
+        await asyncio.sleep(1.0)
+        before = asked
+        await pool.aclose()
+        with pytest.raises(PoolClosedError, match="pool users is closed"):
+            await waits
+        with pytest.raises(PoolClosedError):
+            async with pool.lease():
+                pass
+        await asyncio.sleep(60.0)
+        assert asked == before > 0 and len(asyncio.all_tasks()) == 1
+        await pool.aclose()
+
+    virtual(scenario)
+
+
 def test_threads_wait_for_a_plain_function() -> None:
     with Pool(lambda: ["a:1"]) as pool:
         with pool.lease() as endpoint:
@@ -186,8 +213,6 @@ def test_why_it_is_unhealthy_is_told_and_panic_uses_everybody() -> None:
 
 
 def test_checks_are_checked() -> None:
-    from loggos.base.errors import ConfigError
-
     with pytest.raises(ConfigError, match="must be above 0"):
         TcpCheck(interval_s=0.0)
     with pytest.raises(ConfigError, match="counts of at least 1"):

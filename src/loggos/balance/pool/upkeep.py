@@ -71,6 +71,8 @@ class Upkeep:
 
     async def begin(self) -> None:
         """Sees that the background runs, in this loop unless it runs elsewhere, and that members are known. NoEndpointError."""
+        if self._core.closed:
+            return  # nothing is started for a request that will be refused
         if self._wanted and self._background.start_in_loop():
             self._start()
         if not self._first.done():
@@ -82,6 +84,8 @@ class Upkeep:
 
     def begin_in_thread(self) -> None:
         """The same, from a thread."""
+        if self._core.closed:
+            return
         if self._wanted and self._background.start_in_thread():
             self._start()
         if not self._first.done():
@@ -109,13 +113,18 @@ class Upkeep:
     # --- members -------------------------------------------------------------------------------------------------------
 
     def set(self, endpoints: Sequence[Endpoint]) -> None:
+        """These are the members."""
         self._core.replace(endpoints)
         self._trouble = "" if endpoints else "it named none"
         if endpoints:
-            try:
-                self._first.set_result(None)
-            except InvalidStateError:
-                return  # known already
+            self._let_in()
+
+    def _let_in(self) -> None:
+        """Nobody waits for the first members any more."""
+        try:
+            self._first.set_result(None)
+        except InvalidStateError:
+            return  # nobody did
 
     async def _keep_asking(self) -> None:
         assert self._ask is not None
@@ -196,9 +205,11 @@ class Upkeep:
     # --- life ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
+        self._let_in()
         self._background.close()
 
     async def aclose(self) -> None:
+        self._let_in()
         await self._background.aclose()
 
     def _let_go(self) -> None:
