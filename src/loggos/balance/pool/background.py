@@ -90,7 +90,7 @@ class Background:
         if self._loop is asyncio.get_running_loop():
             self._loop = None
             await self._cancel_all()
-        else:
+        elif self._loop is not None:
             await asyncio.to_thread(self.close)
 
     def close(self) -> None:
