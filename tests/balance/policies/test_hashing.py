@@ -42,7 +42,7 @@ def test_hashes_are_the_same_in_every_process() -> None:
     assert stable_hash(b"loggos") == 0x3FD2AC8A6B3461FC
     assert mix(1, 2) == 0x7417F79DEBC540E
     assert owners(made("maglev", servers(10)), servers(10), 6) == ["s5", "s9", "s1", "s0", "s4", "s8"]
-    assert owners(made("ring_hash", servers(10)), servers(10), 6) == ["s3", "s1", "s5", "s1", "s1", "s8"]
+    assert owners(made("ring_hash", servers(10)), servers(10), 6) == ["s5", "s9", "s4", "s5", "s7", "s7"]
     assert owners(made("rendezvous", servers(10)), servers(10), 6) == ["s1", "s8", "s0", "s3", "s5", "s9"]
 
 
@@ -62,18 +62,27 @@ def test_maglev_spreads_and_moves_as_published(size: int, fullest: float, most_m
         assert max(parts) <= 0.02
 
 
-def test_ring_spreads_as_published_and_moves_the_unavoidable_only() -> None:
-    """The reference: 100 points each, 100 end points: max/mean 1.265. Measured here on the arcs themselves, not on keys."""
-    among = servers(100)
-    policy = RingHash(Random(1), c=None)
-    policy.update(among, 0.0)
-    arcs = [0] * 100
+def arcs(policy: RingHash) -> list[int]:
+    """How much of the circle each end point owns."""
+    owned = [0] * len(policy._endpoints)
     previous = policy._hashes[-1] - (1 << 64)
     for point, owner in zip(policy._hashes, policy._owners, strict=True):
-        arcs[owner] += point - previous
+        owned[owner] += point - previous
         previous = point
-    assert sum(arcs) == 1 << 64
-    assert max(arcs) / (1 << 64) * 100 == pytest.approx(1.265, abs=0.06)
+    assert sum(owned) == 1 << 64
+    return owned
+
+
+def test_ring_spreads_as_published_and_moves_the_unavoidable_only() -> None:
+    """The reference: 100 points each, 100 end points: max/mean 1.265. Measured here on the arcs themselves, not on keys."""
+    policy = RingHash(Random(1), c=None)
+    fullest = []
+    for farm in range(10):
+        policy.update([Endpoint(f"farm{farm}-{number}") for number in range(100)], 0.0)
+        fullest.append(max(arcs(policy)) / (1 << 64) * 100)
+    assert sum(fullest) / 10 == pytest.approx(1.265, abs=0.02)
+    among = servers(100)
+    policy.update(among, 0.0)
     before = owners(policy, among, 3_000)
     rest = without(among, 17)
     policy.update(rest, 0.0)

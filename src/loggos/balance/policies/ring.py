@@ -8,15 +8,20 @@ Sources: Karger et al. 1997; bounded load: see hashing.py.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import chain
+from struct import Struct
+from typing import Final
 
 from loggos.balance.policies.checks import whole
-from loggos.balance.policies.hashing import Hashing, stable_hash
+from loggos.balance.policies.hashing import Hashing
 from loggos.balance.types import Dice
 from loggos.base import limits
 from loggos.base.errors import ConfigError
+
+EIGHT: Final = Struct(">8Q")
 
 
 class RingHash(Hashing):
@@ -40,15 +45,24 @@ class RingHash(Hashing):
                 f"a ring of {sum(counts):,} points (points = {self._points} × weights): {limits.RING_POINTS_MAX:,} at the most; "
                 "give smaller weights or fewer points"
             )
-        ring = sorted(
-            (stable_hash(f"{endpoint.name}#{number}".encode()), place)
+        owners = {
+            point: place
             for place, endpoint in enumerate(self._endpoints)
-            for number in range(counts[place])
-        )
-        self._hashes = [point for point, _ in ring]
-        self._owners = [owner for _, owner in ring]
+            for point in points_of(endpoint.name.encode(), counts[place])
+        }
+        self._hashes = sorted(owners)
+        self._owners = [owners[point] for point in self._hashes]
 
     def _way(self, key_hash: int) -> Iterable[int]:
         start = bisect_left(self._hashes, key_hash)
         owners = self._owners
         return chain((owners[at] for at in range(start, len(owners))), (owners[at] for at in range(start)))
+
+
+def points_of(name: bytes, count: int) -> list[int]:
+    """The first `count` points of an end point, 64 bits each; eight come from one hash."""
+    points: list[int] = []
+    for number in range(0, count, 8):
+        digest = hashlib.blake2b(b"%d " % number + name, digest_size=64).digest()
+        points += EIGHT.unpack(digest)
+    return points[:count]
