@@ -61,16 +61,16 @@ def test_within_three_percent_of_the_theory(load: float, d: int) -> None:
 @pytest.mark.parametrize(("load", "d"), CASES)
 def test_within_three_percent_of_the_theory_at_length(load: float, d: int) -> None:
     """Long enough that the whole interval lies within 3 %."""
-    found = measured(load, d, servers=20_000 if d > 1 else 4_000, requests=300_000, runs=5)
+    found = measured(load, d, servers=10_000 if d > 1 else 4_000, requests=150_000, runs=4)
     expected = theory(load, d)
     assert 0.97 * expected <= found.low <= found.high <= 1.03 * expected, f"{found} of {expected}"
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("load", "d"), [(0.5, 1), (0.7, 1), (0.8, 1), (0.7, 2), (0.9, 2), (0.95, 2), (0.9, 3), (0.95, 3)])
+@pytest.mark.parametrize(("load", "d"), [(0.5, 1), (0.8, 1), (0.7, 2), (0.9, 2), (0.95, 2), (0.95, 3)])
 def test_an_empty_farm_comes_to_the_theory_by_itself(load: float, d: int) -> None:
-    found = measured(load, d, servers=500, requests=1_000_000, runs=3, is_warm=False)
+    found = measured(load, d, servers=500, requests=400_000, runs=3, is_warm=False)
     assert found.value == pytest.approx(theory(load, d), rel=0.03)
 
 

@@ -23,8 +23,8 @@ class Result:
     utilisation  by server: the part of the time, from the end of the warm-up to the last arrival, in which a worker was busy
     sent         by server: requests it was sent
     failed       requests refused, lost or given up
-    unanswered   requests still waiting when nothing moved any more (their server never came back)
-    probes       asked by all balancers, the warm-up included
+    unanswered   requests still waiting when nothing moved any more (their server never came back; warm-up included)
+    probes       asked by all balancers (warm-up included)
     events       of the kernel
     """
 
