@@ -57,7 +57,7 @@ def staffing(plan: Plan) -> Iterator[Check]:
     cores = offered + STAFFING_QUALITY * sqrt(offered)
     have = best.alive * best.kind.cores
     words = f"{figure(offered)} cores are busy at all times; with one queue for all, {figure(cores)} would do; {have} are left"
-    yield Check("square-root staffing", have >= cores, f"{words} after losses. What is above that pays for split queues and headroom")
+    yield Check("square-root staffing", have >= cores, f"{words} after losses. The rest pays for split queues and headroom")
 
 
 def kafka(plan: Plan) -> Iterator[Check]:

@@ -278,7 +278,7 @@ def replica_problems(intent: Intent) -> list[Problem]:
 def site_problems(intent: Intent) -> list[Problem]:
     found: list[Problem] = []
     if intent.survive.zones >= intent.zones:
-        words = f"survive.zones is {intent.survive.zones}, and there are {intent.zones} zones in all: nothing would be left"
+        words = f"survive.zones is {intent.survive.zones}, and the site has {intent.zones} in all: nothing would be left"
         found.append((("survive", "zones"), f"{words}: name more zones or tolerate fewer losses"))
     if intent.survive.regions >= intent.site.regions:
         words = f"survive.regions is {intent.survive.regions}, and site.regions is {intent.site.regions}: nothing would be left"

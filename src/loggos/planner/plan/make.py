@@ -319,5 +319,6 @@ def group_words(groups: dict[str, Group]) -> list[str]:
         where = "; ".join("+".join(str(size) for size in region) for region in group.per_zone)
         what = f"{group.total} {member(key)}" + ("" if key == "voters" else f" of each partition of {key}")
         needs = f"{group.needed} needed" if key != "voters" else f"a majority of {quorum.majority(group.total)} needed"
-        lines.append(f"{what} over zones {where}, {needs}: {group.availability:.7g}")
+        why = f" ({group.why})" if group.why else ""
+        lines.append(f"{what} over zones {where}, {needs}: up for {group.availability:.7g} of the time{why}")
     return lines

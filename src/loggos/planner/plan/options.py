@@ -86,7 +86,8 @@ def too_much(model: capacity.Model, scenario: Scenario) -> str:
     far = f", as far as it is known (to {model.reach:g} nodes, twice what was measured)" if model.reach < inf else ""
     return (
         f"{figure(scenario.per_s)} requests/s are more than the scalability law gives at its best{far}:"
-        f" {figure(model.carried(best))} on {best} nodes; split the load over independent clusters, lower alpha and beta, or measure with more nodes"
+        f" {figure(model.carried(best))} on {best} nodes; split the load over independent"
+        " clusters, lower alpha and beta, or measure with more nodes"
     )
 
 

@@ -58,7 +58,7 @@ def fewest(
     counts: Iterable[int], needed_of: Callable[[int], int], site: Site, survive: Survive, availability: float, what: str
 ) -> Group | NoGroup:
     """The first number that will do; what was wrong with the one before it is the reason for it."""
-    before, nearly = "the fewest asked for", None
+    before, nearly = "", None
     for count in counts:
         group = examine(count, needed_of(count), site, before)
         bad = shortcoming(group, site, survive, availability)

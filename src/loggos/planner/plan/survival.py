@@ -125,7 +125,7 @@ def joint_availability(parts: list[Part], site: Site) -> float:
         reached = states @ np.array([size for region in layout(part.total, site) for size in region], dtype=np.float64)
         works = np.where(reached >= part.needed, 1.0, 0.0)
         if part.needed:
-            inside = np.maximum(reached, part.needed)
+            inside = np.maximum(reached, part.needed).astype(np.int64)
             works *= bdtrc(part.needed - 1, inside, site.node_availability)
         failing *= works
     return 1.0 - float(np.sort((1.0 - failing) * shares).sum())
