@@ -15,7 +15,7 @@ from loggos.balance.filters.breakers import Breakers
 from loggos.balance.filters.slow_start import SlowStart
 from loggos.balance.policies import POLICIES
 from loggos.balance.pool import Lease, NoEndpointError, PoolClosedError
-from loggos.balance.types import Report
+from loggos.balance.types import Endpoint, Report
 from tests.balance.pool.books import Books, Clock
 
 NAMES = ["a:1", "b:2", "c:3", "d:4"]
@@ -114,13 +114,18 @@ def test_every_policy_keeps_count_while_members_come_and_go() -> None:
             if dice.random() < 0.2:
                 raise ConnectionResetError
 
+    async def probe(endpoint: Endpoint) -> Report:
+        await asyncio.sleep(0)
+        return Report(len(endpoint.name), 0.5)
+
     async def scenario(policy: str) -> None:
         dice = random.Random(7)
-        pool = Pool(NAMES, policy, seed=3)
+        pool = Pool(NAMES, policy, seed=3, probe=probe)
         for _ in range(30):
             await asyncio.gather(*(one(pool, dice) for _ in range(10)), return_exceptions=True)
             pool.replace(dice.sample(NAMES, dice.randrange(1, 5)))
             assert all(status.in_flight == 0 for status in pool.status())
+        await pool.aclose()
 
     for policy in POLICIES:
         asyncio.run(scenario(policy))

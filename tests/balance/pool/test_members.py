@@ -66,6 +66,8 @@ def test_sources_of_every_kind() -> None:
     [
         ({"policy": "fastest"}, "no load balancing policy 'fastest'"),
         ({"options": {"nought": 1}}, "has no option 'nought'"),
+        ({"policy": "prequal"}, r"prequal asks end points for their load: give probe=HttpProbe\(\), or .*use_reports"),
+        ({"options": {"load": "reported", "probe": True}}, r"p2c asks end points for their load: give probe=HttpProbe\(\)$"),
         ({"refresh_s": 0}, "refresh_s = 0: give seconds above 0"),
     ],
 )

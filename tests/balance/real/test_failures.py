@@ -61,7 +61,7 @@ def test_a_server_that_hangs_meets_the_deadline_and_is_ejected() -> None:
         async with Backend() as hangs, Backend() as stays:
             hangs.behaviour.hang = True
             pool = Pool([hangs.address, stays.address], "round_robin", outliers=OutlierEjection(consecutive=2))
-            results = await asyncio.gather(*(pool.call(get, deadline_s=0.2) for _ in range(4)), return_exceptions=True)
+            results = await asyncio.gather(*(pool.call(get, deadline_s=1.0) for _ in range(4)), return_exceptions=True)
             assert sum(isinstance(result, DeadlineExceededError) for result in results) == 2
             assert [one.usable for one in pool.status()] == [False, True]
             for _ in range(4):
@@ -71,8 +71,10 @@ def test_a_server_that_hangs_meets_the_deadline_and_is_ejected() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("check", [TcpCheck(interval_s=0.02, fall=1), HttpCheck(interval_s=0.02, fall=1)])
-def test_a_server_that_refuses_is_left_out_and_taken_back(check: TcpCheck | HttpCheck) -> None:
+@pytest.mark.parametrize("kind", [TcpCheck, HttpCheck])
+def test_a_server_that_refuses_is_left_out_and_taken_back(kind: type[TcpCheck] | type[HttpCheck]) -> None:
+    check = kind(interval_s=0.02, timeout_s=10.0, fall=1)
+
     async def scenario() -> None:
         async with (
             Backend() as ill,
@@ -95,7 +97,7 @@ def test_a_server_that_refuses_is_left_out_and_taken_back(check: TcpCheck | Http
 
 def test_a_server_that_drains_leaves_the_rotation() -> None:
     async def scenario() -> None:
-        check = HttpCheck(interval_s=0.02, fall=1)
+        check = HttpCheck(interval_s=0.02, timeout_s=10.0, fall=1)
         async with (
             Backend() as drains,
             Backend() as stays,

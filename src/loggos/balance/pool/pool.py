@@ -88,6 +88,7 @@ class Pool:
             raise ConfigError(f"pool {name}: refresh_s = {refresh_s}: give seconds above 0")
         dice = random.Random(seed)
         if isinstance(policy, str):
+            check_probe(name, policy, options or {}, probe)
             policy = make(policy, dice, **(options or {}))
         elif options:
             raise ConfigError(f"pool {name}: options belong to a policy given by name; this one is made already")
@@ -188,3 +189,11 @@ class Pool:
     def _open(self) -> None:
         if self.core.closed:
             raise PoolClosedError(f"pool {self.name} is closed: make a new one")
+
+
+def check_probe(name: str, policy: str, options: Mapping[str, object], probe: Probe | None) -> None:
+    """ConfigError: the policy lives on probes, and the pool was not told how to probe. It would choose at random, in silence."""
+    needed = not options.get("use_reports") if policy == "prequal" else bool(options.get("probe"))
+    if needed and probe is None:
+        instead = ", or options={'use_reports': True} to live on what comes with answers" if policy == "prequal" else ""
+        raise ConfigError(f"pool {name}: policy {policy} asks end points for their load: give probe=HttpProbe(){instead}")
