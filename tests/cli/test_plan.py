@@ -1,0 +1,167 @@
+"""`loggos plan`: what it prints, its exit codes, its files. In this process; bad input is an InputError, which main() prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loggos.base.errors import ConfigError, InputError
+from loggos.cli.plan import asked, need_extra, plan_app
+from loggos.planner.advise.sample import SAMPLE_INTENT, SAMPLE_NEEDS
+from tests.planner.plan.samples import SMALL
+
+
+def run(*arguments: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(plan_app, list(arguments), input=stdin)
+
+
+def bad(*arguments: str, stdin: str = "") -> str:
+    result = run(*arguments, stdin=stdin)
+    assert isinstance(result.exception, InputError), result.output
+    return str(result.exception)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.toml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+def test_make_prints_the_answer_and_the_reasons(shop: Path) -> None:
+    result = run("make", "--intent", str(shop))
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0].startswith("How many machines") and lines[1] == "3 × small, 120 EUR a month."
+    assert "Load binds" in result.output and "Measure next:" in result.output
+
+
+def test_make_for_programs(shop: Path) -> None:
+    answer = json.loads(run("make", "--intent", str(shop), "--json").output)
+    assert (answer["plan"]["type"], answer["plan"]["nodes"], answer["plan"]["cost_per_month"]) == ("small", 3, 120)
+
+
+def test_make_reads_standard_input_and_its_own_sample() -> None:
+    sample = run("make", "--sample").output
+    assert sample == SAMPLE_INTENT
+    assert "8 × large" in run("make", "--intent", "-", stdin=sample).output
+
+
+def test_reports_by_the_ending_of_their_name(shop: Path, tmp_path: Path) -> None:
+    for name, begins in (("plan.html", "<!DOCTYPE html>"), ("plan.md", "# A plan for shop")):
+        assert run("make", "--intent", str(shop), "--report", str(tmp_path / name)).exit_code == 0
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
+    assert "is .html or .md, not plan.pdf" in bad("make", "--intent", str(shop), "--report", "plan.pdf")
+    assert "cannot write" in bad("make", "--intent", str(shop), "--report", str(tmp_path / "none" / "plan.md"))
+
+
+def test_no_plan_is_exit_code_1_with_what_nearly_does(shop: Path) -> None:
+    shop.write_text(SMALL + "[voters]\n[site]\nzones = 2\n[survive]\nzones = 1\n", encoding="utf-8")
+    result = run("make", "--intent", str(shop))
+    assert result.exit_code == 1
+    assert "No plan satisfies this:" in result.output and "site.zones = 3 would give" in result.output
+    assert json.loads(run("make", "--intent", str(shop), "--json").output)["plan"] is None
+
+
+def test_bad_intents(shop: Path, tmp_path: Path) -> None:
+    shop.write_text(SMALL.replace("cores", "coers"), encoding="utf-8")
+    assert f"{shop}:20: there is no key node.0.coers: did you mean cores?" in bad("make", "--intent", str(shop))
+    shop.write_text(SMALL.replace("= 50", "= 20"), encoding="utf-8")
+    assert f"{shop}:7: the objective of 20 ms cannot be met" in bad("make", "--intent", str(shop))
+    assert "cannot read" in bad("make", "--intent", str(tmp_path / "none.toml"))
+    assert "--sample" in bad("make")
+    shop.write_bytes(b"\xff\xfe\x00")
+    assert "not UTF-8" in bad("make", "--intent", str(shop))
+
+
+def hours(path: Path, days: int = 14) -> Path:
+    rows = [f"{1_700_006_400 + 3600 * hour},{800 + 300 * (hour % 24 in range(8, 20)) + hour % 7}" for hour in range(24 * days)]
+    path.write_text("time,requests\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_measured_load_is_forecast_and_planned_for(shop: Path, tmp_path: Path) -> None:
+    shop.write_text(SMALL.replace("horizon_months = 12", "horizon_months = 0.5"), encoding="utf-8")
+    report = tmp_path / "plan.html"
+    found = run("make", "--intent", str(shop), "--data", str(hours(tmp_path / "load.csv")), "--report", str(report), "--json")
+    assert found.exit_code == 0
+    load = json.loads(found.stdout)["load"]
+    assert load["low"] <= load["value"] <= load["high"] and 900 < load["value"] < 1400
+    assert load["source"].startswith("forecast of requests from 336 points")
+    assert "forecast at 2023-12" in report.read_text(encoding="utf-8")
+
+
+def test_data_with_several_series_ask_which(tmp_path: Path, shop: Path) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text("time,a,b\n1700000000,1,2\n1700003600,2,3\n", encoding="utf-8")
+    assert "hold 2 series: a, b; name one with --series" in bad("make", "--intent", str(shop), "--data", str(path))
+
+
+def test_advise_from_a_file_from_standard_input_and_for_programs(tmp_path: Path) -> None:
+    path = tmp_path / "needs.toml"
+    path.write_text(SAMPLE_NEEDS, encoding="utf-8")
+    result = run("advise", "--needs", str(path), "--report", str(tmp_path / "advice.html"))
+    assert result.exit_code == 0
+    assert "streams (planned): use it when it is built; today: Apache Kafka or Redpanda" in result.output
+    assert run("advise", stdin=run("advise", "--sample").output).stdout == result.stdout
+    answer = json.loads(run("advise", "--needs", str(path), "--json").output)
+    assert answer["layouts"][0]["regions"] == {"frankfurt": 1, "dublin": 1, "virginia": 1}
+
+
+def test_advice_that_cannot_be_met_is_exit_code_1() -> None:
+    assert run("advise", stdin='regions = ["a", "b"]\nsurvive = "region"\n').exit_code == 1
+
+
+def test_bad_needs() -> None:
+    assert "standard input:1: there is no key region: did you mean regions?" in bad("advise", stdin="region = ['a']\n")
+
+
+def test_questions_are_asked_again_until_they_make_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"uses": ["sheep", "locks, events"], "regions": ["a, b, c"], "home": ["b"], "survive": ["region"]}
+    texts: list[str] = []
+
+    def prompt(text: str, default: str) -> str:
+        texts.append(text)
+        for key, answers in said.items():
+            starts = {"uses": "What does it share", "regions": "Regions", "home": "Region where", "survive": "The largest loss"}
+            if text.startswith(starts[key]) and answers:
+                return answers.pop(0)
+        return default
+
+    needs = asked(prompt)
+    assert (needs.uses, needs.regions, needs.home, needs.survive) == (["locks", "events"], ["a", "b", "c"], "b", "region")
+    assert "'sheep' is none of" in capsys.readouterr().err
+    assert sum(text.startswith("What does it share") for text in texts) == 2
+    asked(lambda text, default: default)
+
+
+def test_observe_and_forecast(tmp_path: Path) -> None:
+    load = hours(tmp_path / "load.csv")
+    assert "336" in run("observe", str(load)).stdout
+    assert json.loads(run("observe", str(load), "--json").stdout)["series"][0]["series"] == "requests"
+    found = json.loads(run("forecast", str(load), "--months", "0.2", "--json").stdout)
+    assert found["peak"]["range"]["low"] <= found["peak"]["range"]["value"]
+
+
+def test_fit_predicts_with_intervals_and_refuses_what_was_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("threads,per_s\n1,20\n4,78\n8,130\n12,170\n16,190\n20,200\n", encoding="utf-8")
+    answer = json.loads(run("fit", str(path), "--at", "30", "--json").output)
+    assert round(answer["parameters"]["alpha"]["value"], 5) == 0.02444
+    assert answer["predictions"]["30"]["low"] < answer["predictions"]["30"]["high"]
+    assert "load 64 is out of range" in bad("fit", str(path), "--at", "64")
+    assert run("fit", str(path), "--at", "64", "--force").exit_code == 0
+    path.write_text("threads,per_s\n1,20\n4,many\n", encoding="utf-8")
+    assert f"{path}:3: '4,many' is not two numbers" in bad("fit", str(path))
+
+
+def test_without_numpy_one_line_says_what_to_install() -> None:
+    def missing(name: str) -> object:
+        raise ImportError(name)
+
+    with pytest.raises(ConfigError, match=r"pip install loggos\[plan\]") as caught:
+        need_extra(missing)
+    assert "\n" not in str(caught.value)
