@@ -119,6 +119,19 @@ def test_a_stream_is_sent_once() -> None:
     asyncio.run(scenario())
 
 
+def test_a_plan_hedges_what_is_idempotent() -> None:
+    async def scenario() -> None:
+        async with Backend() as hangs, Backend() as well:
+            hangs.behaviour.hang = True
+            pool = Pool([hangs.address, well.address], "round_robin", plan=CallPlan(hedge_after_s=0.05))
+            async with client(pool) as http:
+                assert [(await http.get("/")).text for _ in range(2)] == [f"from {well.port}"] * 2
+            late, _ = pool.status()
+            assert late.given_up == len(hangs.behaviour.served) >= 1 and in_flight(pool) == 0
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_dies_in_the_middle_of_its_answer_is_blamed() -> None:
     async def scenario() -> None:
         async with Backend() as cut:

@@ -225,6 +225,19 @@ def test_both_fail_then_a_retry() -> None:
     virtual(scenario)
 
 
+def test_a_plan_that_hedges_does_so_with_what_is_idempotent_only() -> None:
+    async def scenario() -> None:
+        books = Books()
+        pool = pool_of("a", "b", policy=books, plan=CallPlan(hedge_after_s=0.1))
+        send = answers(a=after(0.5, "a"), b=after(0.5, "b"))
+        await pool.call(send)
+        assert books.started_count == 1
+        await pool.call(send, idempotent=True)
+        assert books.started_count == 3
+
+    virtual(scenario)
+
+
 def test_hedges_have_a_budget_and_learn_when() -> None:
     async def scenario() -> None:
         books = Books()
@@ -284,10 +297,11 @@ def test_the_pools_own_errors_are_not_repeated() -> None:
         ({"deadline_s": 0.0}, "deadline_s = 0.0: give seconds above 0"),
         ({"try_timeout_s": -1.0}, "try_timeout_s = -1.0"),
         ({"try_timeout_s": float("nan")}, "try_timeout_s = nan"),
-        ({"hedge_after_s": 1.0}, "hedging sends a request twice"),
+        ({"hedge_after_s": "soon"}, "hedge_after_s = 'soon'"),
+        ({"deadline_s": "auto"}, "deadline_s = 'auto'"),
     ],
 )
-def test_plans_are_checked(wrong: dict[str, float], said: str) -> None:
+def test_plans_are_checked(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         CallPlan(**wrong)  # type: ignore[arg-type]
 

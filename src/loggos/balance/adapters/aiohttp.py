@@ -123,7 +123,6 @@ class BalancedSession:
             plan,
             key=self._key(method, url) if self._key is not None else plan.key,
             idempotent=idempotent,
-            hedge_after_s=plan.hedge_after_s if idempotent else None,
             unsent=UNSENT if replayable else (),
         )
 

@@ -53,7 +53,6 @@ class _Balanced:
             plan,
             key=self._key(request) if self._key is not None else plan.key,
             idempotent=idempotent,
-            hedge_after_s=plan.hedge_after_s if idempotent else None,
             unsent=UNSENT if replayable else (),
         )
 

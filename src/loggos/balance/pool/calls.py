@@ -51,7 +51,8 @@ class CallPlan:
     tries          at most, the first one included, hedges not
     try_timeout_s  for one try (asyncio only: a thread cannot be interrupted)
     deadline_s     for everything together; in threads: no try starts after it
-    hedge_after_s  a try without an answer for this long gets company (asyncio only); "auto": for longer than most
+    hedge_after_s  a try of what is idempotent without an answer for this long gets company (asyncio only); "auto": for longer
+                   than most
     unsent         errors that show that nothing was sent: retried also if not idempotent
     """
 
@@ -70,10 +71,8 @@ class CallPlan:
             value = getattr(self, name)
             if value == "auto" and name == "hedge_after_s":
                 continue
-            if not (value is None or value > 0):
-                raise ConfigError(f"call: {name} = {value}: give seconds above 0, or None")
-        if self.hedge_after_s is not None and not self.idempotent:
-            raise ConfigError("call: hedging sends a request twice: say idempotent=True if that does no harm, or leave it out")
+            if not (value is None or (isinstance(value, (int, float)) and value > 0)):
+                raise ConfigError(f"call: {name} = {value!r}: give seconds above 0, or None")
 
 
 @dataclass(slots=True)
@@ -215,7 +214,8 @@ class Call(Generic[T]):
 
     async def run(self) -> tuple[T, Lease]:
         while True:
-            attempt = await (self._try() if self._plan.hedge_after_s is None else self._hedge())
+            hedged = self._plan.idempotent and self._plan.hedge_after_s is not None
+            attempt = await (self._hedge() if hedged else self._try())
             pause_s = None if attempt.good else self._course.pause_s(attempt)
             if pause_s is None:
                 if attempt.error is not None:

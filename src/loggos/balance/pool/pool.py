@@ -127,9 +127,13 @@ class Pool:
         """What `send(endpoint)` gives, tried as the plan says; `differences` from the pool's plan are fields of `CallPlan`.
 
         `judge(result)` says what a result means for its end point. Raises the last error, or NoEndpointError,
-        BudgetExhaustedError, DeadlineExceededError, PoolClosedError.
+        BudgetExhaustedError, LimitedError, DeadlineExceededError, PoolClosedError.
         """
         plan = replace(self.plan, **differences) if differences else self.plan
+        if differences.get("hedge_after_s") is not None and not plan.idempotent:
+            raise ConfigError(
+                f"pool {self.name}: hedging sends a request twice: say idempotent=True if that does no harm, or leave it out"
+            )
         result, lease = await Call(self, lambda lease: send(lease.endpoint), plan, judge).run()
         lease.close()
         return result
