@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")  # Debian's package
+OPENB = Path(__file__).resolve().parents[2] / "shared" / "data" / "openb"  # a trace, unless LOGGOS_OPENB names it
 
 
 class Row(NamedTuple):
@@ -49,6 +50,7 @@ CONDITIONS: dict[str, Callable[[], bool]] = {
     "no-mount": lambda: not may_mount(),
     "not-root": lambda: os.geteuid() != 0,
     "not-linux": lambda: sys.platform != "linux",
+    "no-openb": lambda: not Path(os.environ.get("LOGGOS_OPENB", OPENB)).is_dir(),
 }
 
 

@@ -24,7 +24,7 @@ from loggos.fleet.scheduler.scheduler import Policy, Scheduler
 from loggos.fleet.scheduler.values import DEVICE_MILLI, GPU, TaskId
 from loggos.fleet.whatif.trace import Trace
 
-SAMPLES: Final = 240  # points of a plot: about one for four of its pixels
+SAMPLES: Final = 120  # points of a plot: about one for seven of its pixels
 
 
 class Sample(NamedTuple):
@@ -53,6 +53,7 @@ class Outcome:
     fragmented_gpus: float  # the same
     cpu: float
     memory: float
+    gpus_peak: float = 0.0
     waited: int = 0
     wait_mean_s: float = 0.0
     wait_max_s: float = 0.0
@@ -121,7 +122,7 @@ def _with_departures(trace: Trace, scheduler: Scheduler, gauge: Gauge) -> Outcom
     waits: list[float] = []
     samples = [gauge.look(scheduler.now_s)]
     first_s, last_s = samples[0].at, trace.pods[arrivals[-1]].created_s
-    come = 0
+    come, peak = 0, 0.0
     while come < len(arrivals) or ends:
         next_s = trace.pods[arrivals[come]].created_s if come < len(arrivals) else ends[0][0]
         now_s = min(next_s, ends[0][0]) if ends else next_s
@@ -136,13 +137,20 @@ def _with_departures(trace: Trace, scheduler: Scheduler, gauge: Gauge) -> Outcom
             waits.append(now_s - pod.created_s)
             if pod.runtime_s is not None:
                 heapq.heappush(ends, (now_s + pod.runtime_s, numbers[placed.task.job]))
+        peak = max(peak, gauge.part(GPU))
         if now_s <= last_s and now_s - samples[-1].at >= (last_s - first_s) / SAMPLES:
             samples.append(gauge.look(now_s))
     mean = _mean(samples, last_s)
     waited = [wait for wait in waits if wait > 0]
     outcome = _outcome(trace, scheduler, True, len(trace.pods) - len(waits), mean, samples)
     wait_mean_s = sum(waited) / len(waited) if waited else 0.0
-    return replace(outcome, waited=len(waited), wait_mean_s=wait_mean_s, wait_max_s=max(waited, default=0.0))
+    return replace(
+        outcome,
+        gpus_peak=peak * outcome.gpus,
+        waited=len(waited),
+        wait_mean_s=wait_mean_s,
+        wait_max_s=max(waited, default=0.0),
+    )
 
 
 def _mean(samples: Sequence[Sample], end_s: float) -> Sample:
@@ -164,5 +172,5 @@ def _outcome(
     return Outcome(
         policy=scheduler.policy.score, departures=departures, pods=len(trace.pods), gpus=gpus, gpus_asked=asked,
         gpus_allocated=summary.gpu * gpus, failed=failed, fragmented_gpus=summary.fragmented * gpus,
-        cpu=summary.cpu, memory=summary.memory, samples=tuple(samples),
+        cpu=summary.cpu, memory=summary.memory, gpus_peak=max(sample.gpu for sample in samples) * gpus, samples=tuple(samples),
     )  # fmt: skip

@@ -52,7 +52,7 @@ class Row:
         return InputError(f"{self.path}:{self.line}: {what}")
 
     def text(self, column: str) -> str:
-        return self.cells.get(column, "").strip()
+        return self.cells.get(column, "")
 
     def name(self, column: str) -> str:
         value = self.text(column)
@@ -98,25 +98,33 @@ def only(path: Path, before: Path | None, what: str) -> Path:
 
 
 def header_of(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return [cell.strip() for cell in next(csv.reader(file), [])]
+    return next(lines_of(path), (0, []))[1]
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and cells; InputError if this is no CSV file."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                yield reader.line_num, [cell.strip() for cell in cells]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no CSV file in UTF-8: {error}") from error
 
 
 def rows(path: Path) -> Iterator[Row]:
     """The rows below the header, empty lines left out; InputError for one that is longer or shorter than the header."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [cell.strip() for cell in next(reader, [])]
-            for cells in reader:
-                if not cells:
-                    continue
-                row = Row(path, reader.line_num, dict(zip(header, cells, strict=False)))
-                if len(cells) != len(header):
-                    raise row.error(f"{len(cells)} cells under a header of {len(header)}; it is cut off, or a comma is missing")
-                yield row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no CSV file in UTF-8: {error}") from error
+    header: list[str] = []
+    for line, cells in lines_of(path):
+        if not cells:
+            continue
+        if not header:
+            header = cells
+            continue
+        row = Row(path, line, dict(zip(header, cells, strict=False)))
+        if len(cells) != len(header):
+            raise row.error(f"{len(cells)} cells under a header of {len(header)}; it is cut off, or a comma is missing")
+        yield row
 
 
 def read_nodes(path: Path) -> list[Node]:
