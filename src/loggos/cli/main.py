@@ -16,16 +16,20 @@ import typer
 from loggos import __version__
 from loggos.base.errors import LoggosError
 from loggos.base.limits import STATUS_TIMEOUT_MS
+from loggos.cli.fleet import fleet_app
+from loggos.cli.plan import plan_app
 
 app = typer.Typer(
     name="loggos",
-    help="Coordination, streams, files and jobs on one replicated log.",
+    help="Coordination on one replicated log; balancing, scheduling and planning beside it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 bench_app = typer.Typer(help="Side by side with a peer on this machine: ratios and percentiles.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+app.add_typer(fleet_app, name="fleet")
+app.add_typer(plan_app, name="plan")
 
 DEFAULT_CLUSTER = "127.0.0.1:2181"
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # commands with a parser of their own
