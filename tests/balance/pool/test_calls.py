@@ -10,7 +10,15 @@ import pytest
 from loggos.balance import CallPlan, Pool
 from loggos.balance.guards.budget import RetryBudget
 from loggos.balance.guards.hedging import Hedging
-from loggos.balance.pool import BudgetExhaustedError, DeadlineExceededError, NoEndpointError, PoolClosedError, Verdict
+from loggos.balance.pool import (
+    BudgetExhaustedError,
+    DeadlineExceededError,
+    Lease,
+    NoEndpointError,
+    PoolClosedError,
+    Verdict,
+)
+from loggos.balance.pool.calls import Call
 from loggos.balance.types import Endpoint, Report
 from loggos.base.errors import ConfigError
 from loggos.base.limits import CALL_BACKOFF_S
@@ -185,6 +193,27 @@ def test_a_hedge_wins_and_the_late_try_is_given_up() -> None:
         first = await pool.call(send, idempotent=True, hedge_after_s=0.2)  # round robin: b first
         assert (first, elapsed(began_s)) == ("from a", 0.25)
         assert books.balanced and [status.given_up for status in pool.status()] == [0, 1]
+
+    virtual(scenario)
+
+
+def test_of_two_answers_at_the_same_moment_one_is_discarded() -> None:
+    async def scenario() -> None:
+        books = Books()
+        pool = pool_of("a", "b", policy=books)
+        discarded: list[str] = []
+
+        async def send(lease: Lease) -> str:
+            await asyncio.sleep(0.3 if lease.endpoint.name == "a" else 0.5)  # b first, a 0.2 s later
+            return lease.endpoint.name
+
+        async def discard(result: str) -> None:
+            discarded.append(result)
+
+        result, lease = await Call(pool, send, CallPlan(idempotent=True, hedge_after_s=0.2), None, discard).run()
+        lease.close()
+        assert sorted([result, *discarded]) == ["a", "b"]
+        assert books.balanced and [status.succeeded for status in pool.status()] == [1, 1]
 
     virtual(scenario)
 
