@@ -75,10 +75,11 @@ class Balancer:
     # --- end points --------------------------------------------------------------------------------------------------------
 
     def update(self, endpoints: Sequence[Endpoint], now_s: float) -> None:
-        """These are the end points from now on; what is known of those that stay is kept. ConfigError: two of one name."""
+        """These are the end points from now on; what is known of those that stay is kept. ConfigError: two of
+        one name, or more than the policy has room for; those before stay."""
         check_endpoints(endpoints)
+        self._policy.update(endpoints, now_s)
         self._endpoints = tuple(endpoints)
-        self._policy.update(self._endpoints, now_s)
         self._filters.update(self._endpoints, now_s)
         if self._zones is not None:
             self._zones.update(self._endpoints)

@@ -207,6 +207,15 @@ def test_what_cannot_be_built_is_refused() -> None:
         made("ring_hash", servers(2, (10_000, 1)))
 
 
+def test_what_cannot_be_built_changes_nothing() -> None:
+    among = servers(5)
+    for policy in (maglev(among, 7), made("ring_hash", among, points=200_000)):
+        before = owners(policy, among, 20)
+        with pytest.raises(ConfigError):
+            policy.update(servers(11), 1.0)
+        assert owners(policy, among, 20) == before
+
+
 def test_primes() -> None:
     assert [number for number in range(30) if is_prime(number)] == [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]
     assert is_prime(65_537)

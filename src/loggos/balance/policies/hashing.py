@@ -54,8 +54,9 @@ class Hashing(Policy):
         self._views = Views(self._view)
 
     @abstractmethod
-    def _build(self) -> None:
-        """Makes the tables for `_endpoints`, which are sorted by name and at least one."""
+    def _build(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Makes the tables for `endpoints`, which are sorted by name and at least one. ConfigError: no table holds them; the old
+        one stays."""
 
     @abstractmethod
     def _way(self, key_hash: int) -> Iterable[int]:
@@ -63,13 +64,12 @@ class Hashing(Policy):
 
     def update(self, endpoints: Sequence[Endpoint], now_s: float) -> None:
         ordered = tuple(sorted(endpoints, key=lambda endpoint: endpoint.name))
-        rebuild = ordered != self._endpoints
+        if ordered and ordered != self._endpoints:
+            self._build(ordered)
         self._endpoints = ordered
         self._ledger.update(ordered)
         self._in_flight = self._ledger.in_flight()
         self._views.clear()
-        if rebuild and ordered:
-            self._build()
 
     def pick(self, now_s: float, among: Sequence[Endpoint], key: bytes | None = None) -> Endpoint | None:
         if not among:

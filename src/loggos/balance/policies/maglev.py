@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from loggos.balance.policies.checks import whole
 from loggos.balance.policies.hashing import Hashing, stable_hash
-from loggos.balance.types import Dice
+from loggos.balance.types import Dice, Endpoint
 from loggos.base import limits
 from loggos.base.errors import ConfigError
 
@@ -42,16 +42,16 @@ class Maglev(Hashing):
         """The name that owns each slot."""
         return [self._endpoints[owner].name for owner in self._slots]
 
-    def _build(self) -> None:
-        if len(self._endpoints) > self._size:
-            count = len(self._endpoints)
+    def _build(self, endpoints: tuple[Endpoint, ...]) -> None:
+        if len(endpoints) > self._size:
+            count = len(endpoints)
             raise ConfigError(f"{count} end points do not fit a Maglev table of size = {self._size}: give a larger prime")
         size = self._size
-        seeds = [stable_hash(endpoint.name.encode()) for endpoint in self._endpoints]
+        seeds = [stable_hash(endpoint.name.encode()) for endpoint in endpoints]
         at = [seed % size for seed in seeds]
         skips = [(seed >> 32) % (size - 1) + 1 for seed in seeds]
         slots = array("l", [-1]) * size
-        for owner in self._turns():
+        for owner in self._turns(endpoints):
             slot, skip = at[owner], skips[owner]
             while slots[slot] >= 0:
                 slot += skip
@@ -61,10 +61,10 @@ class Maglev(Hashing):
             at[owner] = slot
         self._slots = slots
 
-    def _turns(self) -> Iterator[int]:
+    def _turns(self, endpoints: tuple[Endpoint, ...]) -> Iterator[int]:
         """Whose turn it is to take a slot, `size` times: in rounds, in which an end point sits out unless its share is due."""
-        most = max(endpoint.weight for endpoint in self._endpoints)
-        shares = [endpoint.weight / most for endpoint in self._endpoints]
+        most = max(endpoint.weight for endpoint in endpoints)
+        shares = [endpoint.weight / most for endpoint in endpoints]
         taken = [0] * len(shares)
         left, turn = self._size, 0
         while True:

@@ -17,7 +17,7 @@ from typing import Final
 
 from loggos.balance.policies.checks import whole
 from loggos.balance.policies.hashing import Hashing
-from loggos.balance.types import Dice
+from loggos.balance.types import Dice, Endpoint
 from loggos.base import limits
 from loggos.base.errors import ConfigError
 
@@ -38,17 +38,15 @@ class RingHash(Hashing):
         self._hashes: list[int] = []
         self._owners: list[int] = []
 
-    def _build(self) -> None:
-        counts = [max(1, round(self._points * endpoint.weight)) for endpoint in self._endpoints]
+    def _build(self, endpoints: tuple[Endpoint, ...]) -> None:
+        counts = [max(1, round(self._points * endpoint.weight)) for endpoint in endpoints]
         if sum(counts) > limits.RING_POINTS_MAX:
             raise ConfigError(
                 f"a ring of {sum(counts):,} points (points = {self._points} × weights): {limits.RING_POINTS_MAX:,} at the most; "
                 "give smaller weights or fewer points"
             )
         owners = {
-            point: place
-            for place, endpoint in enumerate(self._endpoints)
-            for point in points_of(endpoint.name.encode(), counts[place])
+            point: place for place, endpoint in enumerate(endpoints) for point in points_of(endpoint.name.encode(), counts[place])
         }
         self._hashes = sorted(owners)
         self._owners = [owners[point] for point in self._hashes]
