@@ -259,6 +259,6 @@ FARM_SERVERS_MAX: Final = 100_000  # of one simulated farm: what a million event
 FARM_BALANCERS_MAX: Final = 10_000
 
 # --- capacity planning: plans ------------------------------------------------------------------------------------------------
-PLAN_REPLICAS_PLACED_MAX: Final = 3_000_000  # partition replicas that a plan places one by one: about 10 s and 400 MB; else counted
+PLAN_REPLICAS_PLACED_MAX: Final = 1_000_000  # partition replicas that a plan places one by one: about 10 s; more are counted
 PLAN_REPLICAS_EACH_MAX: Final = 15  # replicas of one partition that are tried: more than any system keeps
 PLAN_STRICTER_TRIES: Final = 8  # halvings of the outage that voters and replicas are allowed, until all parts together fit
