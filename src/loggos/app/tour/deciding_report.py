@@ -12,6 +12,8 @@ from loggos.app.tour.proofs import Proof
 from loggos.app.tour.report import proof_section, section, table
 from loggos.app.tour.unequal import Side
 from loggos.draw.plots import Line, lines
+from loggos.planner.report import html, of_advice, of_plan
+from loggos.planner.report.blocks import Report
 
 STEP_S: Final = 1.0  # of the plot over time
 COLUMNS: Final = ("policy", "mean", "p50", "p99", "at slow servers")
@@ -47,23 +49,9 @@ def theory_rows(told: Decisions) -> list[tuple[str, ...]]:
     ]
 
 
-def advice_rows(told: Decisions) -> list[tuple[str, ...]]:
-    return [(verdict.service.name, verdict.answer, verdict.why[0] if verdict.why else "") for verdict in told.advice.verdicts]
-
-
-def option_rows(told: Decisions) -> list[tuple[str, ...]]:
-    """The options of the plan, best first."""
-    return [
-        (
-            f"{option.nodes} × {option.kind.name}",
-            f"{option.cost:,.0f}",
-            f"{option.latency_ms.value:.1f} [{option.latency_ms.low:.1f}, {option.latency_ms.high:.1f}]",
-            f"{100 * option.utilisation.value:.0f} %",
-            f"{100 * option.availability:.3f} %",
-            "carries every scenario" if not option.fails else "too small if the scenario is " + " or ".join(option.fails),
-        )
-        for option in told.plan.options
-    ]
+def reported(report: Report) -> str:
+    """A report of the planner, as a part of this page."""
+    return f"<h1>{escape(report.title)}</h1><p>{escape(report.answer)}</p>" + "".join(map(html.section, report.sections))
 
 
 def deciding_body(told: Decisions, proofs: Sequence[Proof]) -> str:
@@ -75,14 +63,13 @@ def deciding_body(told: Decisions, proofs: Sequence[Proof]) -> str:
         f"{len(side.speeds)} HTTP servers on this machine, {len(slow)} of them at {min(side.speeds):g} of the others' speed, "
         "served one load under each policy in the same seconds."
     )
-    options = ("option", "a month", "p99 ms", "busy", "available", "")
     parts = [
         proof_section(proofs),
         section("Policies side by side", "The same requests at the same times; latency counts from when each was due.",
                 table(COLUMNS, side_rows(told.sides)) + over_time(told.sides)),
         section("Choices against theory", "Mean time in service times; one balancer, 1,000 equal servers at load 0.9.",
                 table(("choices", "simulated", "theory", "off by"), theory_rows(told))),
-        section("The advice", told.advice.summary, table(("service", "answer", "because"), advice_rows(told), (1, 2))),
-        section("The plan", told.plan.chosen.binding.binding.why, table(options, option_rows(told), (5,))),
+        reported(of_advice.report(told.advice)),
+        reported(of_plan.report(told.plan)),
     ]  # fmt: skip
     return f'<h1>Deciding well</h1><p class="soft">{escape(intro)}</p>' + "".join(parts)
