@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 
 from hypothesis import settings
@@ -157,10 +158,15 @@ def test_threads_hammer_one_pool() -> None:
             raise
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    gate.wait(10)
-    for thread in threads:
-        thread.join(30)
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads change as often as they can
+    try:
+        for thread in threads:
+            thread.start()
+        gate.wait(10)
+        for thread in threads:
+            thread.join(30)
+    finally:
+        sys.setswitchinterval(usual_s)
     assert not mistakes and books.balanced and books.started_count == 8 * 200
     assert all(status.in_flight == 0 for status in pool.status())

@@ -126,6 +126,18 @@ def test_the_budget_ends_retries_and_says_so() -> None:
     virtual(scenario)
 
 
+def test_a_retry_that_would_come_too_late_is_no_matter_of_the_budget() -> None:
+    async def scenario() -> None:
+        pool = pool_of("a", "b")
+        for _ in range(3):
+            await pool.call(answers(a=after(1.0, "a"), b=after(1.0, "b")))
+        send = answers(a=fails(RESET, 0.5), b=fails(RESET, 0.5))
+        with pytest.raises(ConnectionResetError):
+            await pool.call(send, idempotent=True, deadline_s=1.4)
+
+    virtual(scenario)
+
+
 def test_retries_do_not_multiply_the_load_of_a_failing_service() -> None:
     async def scenario() -> None:
         books = Books()

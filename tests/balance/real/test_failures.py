@@ -238,6 +238,31 @@ def test_what_is_no_answer_is_an_error_and_never_a_hang(answer: bytes, said: str
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
+def test_a_kept_connection_that_ends_under_a_request_is_replaced() -> None:
+    """Servers close idle connections when they like, also just as the next request comes."""
+    connections = 0
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(connected, HOST, 0)
+        address = f"{HOST}:{server.sockets[0].getsockname()[1]}"
+        getter = Getter("/")
+        for _ in range(2):
+            assert (await getter.get(address)).status == 200
+        assert connections == 2
+        getter.close()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
 def test_an_answer_without_keep_alive_is_an_answer() -> None:
     async def scenario() -> None:
         server, address = await raw(b"HTTP/1.0 204 No Content\r\nX-A: b\r\n\r\n")

@@ -158,17 +158,15 @@ class Course:
         pause_s: float = longest_s * self._pool.jitter.random()
         if self._deadline is not None and not self._deadline.leaves(pause_s, self._pool.core.clock()):
             return None
-        if not self.may_retry():
-            if attempt.error is None:
-                return None
+        granted = self._pool.core.may_retry(self._deadline)
+        if granted is None or (not granted and attempt.error is None):
+            return None
+        if not granted:
             raise BudgetExhaustedError(
                 f"pool {self._pool.name}: a try at {self.tried[-1]} failed ({attempt.error!r}) and is not repeated: "
                 "too many requests were retried lately; look why end points fail, or enlarge the retry budget"
             ) from attempt.error
         return pause_s
-
-    def may_retry(self) -> bool:
-        return self._pool.core.may_retry(self._deadline)
 
     def may_hedge(self) -> bool:
         return self._pool.core.may_hedge(self._deadline)

@@ -161,10 +161,13 @@ class Core:
 
     # --- the same request once more ----------------------------------------------------------------------------------------
 
-    def may_retry(self, deadline: Deadline | None) -> bool:
-        """Takes one retry from the budget. False: there is none."""
+    def may_retry(self, deadline: Deadline | None) -> bool | None:
+        """Takes one retry from the budget. False: there is none. None: it is too late, or too many are on their way already."""
         with self._lock:
-            return self._balancer.may_retry(self.clock(), deadline)
+            now_s = self.clock()
+            if self._balancer.may_send(now_s, deadline) is not None:
+                return None
+            return self._balancer.may_retry(now_s, deadline)
 
     def may_hedge(self, deadline: Deadline | None) -> bool:
         """Takes one second copy from its budget. False: there is none."""
