@@ -17,7 +17,9 @@ T = TypeVar("T")
 class Books(Policy):
     """Round robin that asserts what a pool owes to a policy: started and finished in pairs, never from two threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, spin: int = 0) -> None:
+        """`spin`: turns of a loop that every call takes, so that threads have time to meet inside."""
+        self._spin = spin
         self.open: dict[str, int] = {}
         self.finishes: list[tuple[str, bool, Report | None]] = []
         self.started_count = 0
@@ -62,6 +64,8 @@ class Books(Policy):
     def _alone(self, act: Callable[[], T]) -> T:
         assert self._inside.acquire(blocking=False), "two threads are in the policy"
         try:
+            for _ in range(self._spin):
+                pass
             return act()
         finally:
             self._inside.release()

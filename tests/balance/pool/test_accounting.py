@@ -133,7 +133,7 @@ def test_every_policy_keeps_count_while_members_come_and_go() -> None:
 
 
 def test_threads_hammer_one_pool() -> None:
-    books = Books()
+    books = Books(spin=1_000)
     pool = Pool(NAMES, books)
     mistakes: list[BaseException] = []
     gate = threading.Barrier(9)
