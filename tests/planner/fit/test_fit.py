@@ -49,8 +49,8 @@ CASES: list[tuple[Model, list[float], Floats, float]] = [
 
 @pytest.mark.parametrize(("model", "truth", "loads", "spread"), CASES, ids=lambda case: getattr(case, "name", ""))
 def test_intervals_hold_the_truth_as_often_as_they_say(model: Model, truth: list[float], loads: Floats, spread: float) -> None:
-    """60 experiments: 95 % intervals of parameters and of one more measurement hold 57 on average, 51 or fewer once in 1,000."""
-    runs = 60
+    """40 experiments: 95 % intervals of parameters and of one more measurement hold 38 on average, 33 or fewer 3 times in 1,000."""
+    runs = 40
     held = np.zeros(len(truth) + 1)
     for seed in range(runs):
         fitted = fit(model, noisy(model, truth, loads, spread, seed, relative=False))
@@ -59,7 +59,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(model: Model, truth: list
         load = float(loads[5]) * 1.1
         again = float(model.curve(np.array([load]), np.array(truth))[0]) + np.random.default_rng(10_000 + seed).normal(0, spread)
         held[-1] += fitted.predict(load).low <= again <= fitted.predict(load).high
-    assert (held > 51).all(), held
+    assert (held > 33).all(), held
 
 
 @pytest.mark.parametrize(

@@ -95,11 +95,24 @@ def test_more_servers_never_take_throughput_from_a_single_class(
 
 @given(networks(people_max=12))
 def test_the_approximation_is_near_exact(network: tuple[Floats, list[int], list[float], list[int]]) -> None:
-    """Within 15 % for these small populations, where it is worst."""
+    """Within 8 % for one class; the worst of a handful of customers of several classes is off by a quarter."""
     demands, people, thinking, servers = network
-    exact = mva.closed_classes(demands, [min(number, 8) for number in people], thinking, singles(servers))
-    near = mva.schweitzer(demands, [min(number, 8) for number in people], thinking, singles(servers))
-    assert np.allclose(exact.throughput_per_s, near.throughput_per_s, rtol=0.15)
+    few = [min(number, 8) for number in people]
+    exact = mva.closed_classes(demands, few, thinking, singles(servers))
+    near = mva.schweitzer(demands, few, thinking, singles(servers))
+    assert np.allclose(exact.throughput_per_s, near.throughput_per_s, rtol=0.3)
+    one = mva.schweitzer(demands[:1], [max(people)], thinking[:1], singles(servers)).throughput_per_s
+    assert np.allclose(mva.closed(demands[0], max(people), thinking[0], singles(servers)).throughput_per_s, one, rtol=0.08)
+
+
+def test_the_approximation_gets_better_with_more_customers() -> None:
+    chance, errors = np.random.default_rng(0), []
+    for _ in range(40):
+        demands = np.exp(chance.uniform(np.log(0.01), np.log(5), (2, 3)))
+        people, thinking = chance.integers(8, 16, 2).tolist(), chance.choice([0.0, 1.0, 10.0], 2).tolist()
+        exact = mva.closed_classes(demands, people, thinking).throughput_per_s
+        errors.append(float(np.abs(mva.schweitzer(demands, people, thinking).throughput_per_s / exact - 1).max()))
+    assert max(errors) < 0.08 and float(np.median(errors)) < 0.03
 
 
 def test_the_approximation_is_exact_for_one_user_and_in_the_limit() -> None:

@@ -70,8 +70,10 @@ def schweitzer(
     think_s: Sequence[float] | None = None,
     servers: Sequence[int] | None = None,
 ) -> Solution:
-    """Several closed classes, approximately, at a cost that does not grow with the populations; within a few per cent as a rule.
+    """Several closed classes, approximately, at a cost that does not grow with the populations.
 
+    Throughputs are within 8 % of exact for one class, or for eight customers of each or more; half of them within 2 %. A handful
+    of customers of several classes may be off by a quarter: there `closed_classes` costs nothing.
     An arrival of class r sees N_s customers of each other class s and (N_r - 1)/N_r of its own (Bard and Schweitzer). Populations
     need not be whole. Stations with several servers by Seidmann. Source: Lazowska, section 7.4.2.
     """

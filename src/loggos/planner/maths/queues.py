@@ -108,7 +108,7 @@ def mmck(arrival_per_s: float, service_s: float, servers: int, capacity: int) ->
         response_s=wait_s + service_s,
         in_queue=in_queue,
         in_system=in_queue + busy,
-        wait_probability=float(shares[servers:-1].sum()) / (1 - lost) if accepted > 0 else 0.0,
+        wait_probability=min(1.0, float(shares[servers:-1].sum() / shares[:-1].sum())) if accepted > 0 else 0.0,
         loss_probability=lost,
         empty_probability=float(shares[0]),
     )
