@@ -69,7 +69,7 @@ def test_a_shift_is_found_at_its_place_and_size(seed: int, shift: float) -> None
 @pytest.mark.parametrize("seed", range(5))
 def test_growth_noise_and_outliers_are_no_shifts(seed: int) -> None:
     for options in ({"trend": 1.0}, {"growth": 1.0}, {"memory": 0.9, "noise": 0.1}, {"spikes": 0.01}):
-        assert level_shifts(hourly(seed, 4_032, **options), (24, 168)) == ()  # type: ignore[arg-type]
+        assert level_shifts(hourly(seed, 4_032, **options), (24, 168)) == ()
     kink = np.maximum(np.arange(4_032) - 2_000, 0) * 0.2 + 1_000 + np.random.default_rng(seed).normal(0, 10, 4_032)
     assert level_shifts(kink, ()) == ()
 

@@ -36,8 +36,8 @@ _SHIFTS_MAX = 3
 
 
 class Shift(NamedTuple):
-    """From this step on, the level is higher by `size` (lower, if negative), `ratio` times the one before. `scales`: the swings of
-    the load around its level changed with it."""
+    """From this step on, the level is higher by `size` (lower, if negative), `ratio` times the one before. `scales`: the swings
+    of the load around its level changed with it."""
 
     at: int
     size: float
