@@ -49,7 +49,7 @@ CASES: list[tuple[Model, list[float], Floats, float]] = [
 
 @pytest.mark.parametrize(("model", "truth", "loads", "spread"), CASES, ids=lambda case: getattr(case, "name", ""))
 def test_intervals_hold_the_truth_as_often_as_they_say(model: Model, truth: list[float], loads: Floats, spread: float) -> None:
-    """40 experiments: 95 % intervals of parameters and of one more measurement hold 38 on average, 33 or fewer 3 times in 1,000."""
+    """Of 40 experiments, 95 % intervals (parameters, one more measurement) hold 38 on average, 33 or fewer 3 times in 1,000."""
     runs = 40
     held = np.zeros(len(truth) + 1)
     for seed in range(runs):
