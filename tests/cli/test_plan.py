@@ -146,6 +146,22 @@ def test_observe_and_forecast(tmp_path: Path) -> None:
     assert found["peak"]["range"]["low"] <= found["peak"]["range"]["value"]
 
 
+def test_a_server_is_asked_for_a_query() -> None:
+    assert "say what to ask it for" in bad("observe", "http://127.0.0.1:1")
+    assert "both must be above 0" in bad("observe", "http://127.0.0.1:1", "--query", "up", "--step-s", "0")
+    assert "127.0.0.1:1" in bad("observe", "http://127.0.0.1:1", "--query", "up")
+
+
+def test_the_manual_shows_what_is_printed() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "PLANNING.md").read_text(encoding="utf-8")
+    intent = manual.split("```toml\n")[1].split("```")[0]
+    shown = manual.split("gives\n\n```\n")[1].split("…")[0].splitlines()
+    assert run("make", "--intent", "-", stdin=intent).stdout.splitlines()[: len(shown)] == shown
+    advice = run("advise", stdin=SAMPLE_NEEDS).stdout
+    layouts = [line for line in manual.splitlines() if "the leader in" in line]
+    assert len(layouts) == 2 and all(line in advice.splitlines() for line in layouts)
+
+
 def test_fit_predicts_with_intervals_and_refuses_what_was_not_measured(tmp_path: Path) -> None:
     path = tmp_path / "test.csv"
     path.write_text("threads,per_s\n1,20\n4,78\n8,130\n12,170\n16,190\n20,200\n", encoding="utf-8")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -34,7 +35,11 @@ DAY_S = 86_400.0
 SEED = 1  # of the simulated futures: the same data give the same plan
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 SeriesOption = Annotated[str | None, typer.Option("--series", help="Which series of the data; not needed if there is one")]
-DataArgument = Annotated[Path, typer.Argument(help="CSV, Prometheus text, or a saved answer of the Prometheus API")]
+DataArgument = Annotated[str, typer.Argument(help="CSV, Prometheus text, a saved answer of its API, or a server's address")]
+QueryOption = Annotated[str | None, typer.Option("--query", help="What to ask a Prometheus server for")]
+DaysOption = Annotated[float, typer.Option("--days", help="How far back to ask a server")]
+StepOption = Annotated[float, typer.Option("--step-s", help="How far apart a server's points should be")]
+TokenOption = Annotated[str, typer.Option("--token", envvar="LOGGOS_PROMETHEUS_TOKEN", help="Bearer token for a server")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write a report here: .html or .md")]
 SampleOption = Annotated[bool, typer.Option("--sample", help="Print a sample input and stop")]
 
@@ -80,8 +85,12 @@ def write_report(report: Report, path: Path) -> None:
 @plan_app.command()
 def make(
     intent: Annotated[Path | None, typer.Option(help="The intent, a TOML file; - is standard input")] = None,
-    data: Annotated[Path | None, typer.Option(help="Measured requests per second: its forecast replaces load.per_s")] = None,
+    data: Annotated[str | None, typer.Option(help="Measured requests per second: its forecast replaces load.per_s")] = None,
     series: SeriesOption = None,
+    query: QueryOption = None,
+    days: DaysOption = 365.0,
+    step_s: StepOption = 3_600.0,
+    token: TokenOption = "",
     report: ReportOption = None,
     force: Annotated[bool, typer.Option(help="Forecast beyond twice the history")] = False,
     as_json: JsonOption = False,
@@ -105,8 +114,9 @@ def make(
     peak, source, outlook = None, "", None
     if data is not None:
         wanted = parse(text, str(intent))
+        found = observed(Wanted(data, query, days, step_s, token), as_json)
         ahead_s = (max(wanted.horizon_months * MONTH_S, DAY_S), wanted.lead_time_days * DAY_S)
-        peak, source, outlook = foreseen(request_rate(observed(data, as_json), series), *ahead_s, force, as_json)
+        peak, source, outlook = foreseen(request_rate(found, series), *ahead_s, force, as_json)
     answer = plan_text(text, str(intent), peak, source)
     if report is not None:
         write_report(of_plan.report(answer, outlook), report)
@@ -226,17 +236,43 @@ def show_advice(advice: Advice) -> None:
             print("\n".join(f"  {name}: {line}" for line in lines), end="\n" if lines else "")
 
 
-def observed(path: Path, quiet: bool = False) -> Observation:
-    """The series of a file; what was odd about it goes to standard error."""
+class Wanted(NamedTuple):
+    """A file, or the address of a Prometheus server and what to ask it for."""
+
+    data: str
+    query: str | None = None
+    days: float = 365.0
+    step_s: float = 3_600.0
+    token: str = ""
+
+
+def observed(wanted: Wanted, quiet: bool = False) -> Observation:
+    """The series of a file or a server; what was odd about it goes to standard error."""
     from loggos.planner.observe.api import read_dump
     from loggos.planner.observe.csvfile import read_csv
     from loggos.planner.observe.exposition import read_exposition
 
-    names = path.name.lower().removesuffix(".gz")
-    readers: dict[str, Callable[[Path], Observation]] = {".json": read_dump, ".prom": read_exposition, ".txt": read_exposition}
-    found = readers.get(Path(names).suffix, read_csv)(path)
+    if wanted.data.lower().startswith(("http://", "https://")):
+        found = asked_server(wanted)
+    else:
+        path = Path(wanted.data)
+        kind = Path(path.name.lower().removesuffix(".gz")).suffix
+        found = read_dump(path) if kind == ".json" else read_exposition(path) if kind in (".prom", ".txt") else read_csv(path)
     tell(found.findings, quiet)
     return found
+
+
+def asked_server(wanted: Wanted) -> Observation:
+    """The answer of a Prometheus server up to now, on whole steps."""
+    from loggos.planner.observe.prometheus import Prometheus
+
+    if not wanted.query:
+        raise InputError(f"{wanted.data} is a server: say what to ask it for, --query 'sum(rate(http_requests_total[5m]))'")
+    if not (wanted.step_s > 0 and wanted.days > 0):
+        raise InputError(f"--days {wanted.days:g} and --step-s {wanted.step_s:g}: both must be above 0")
+    end_s = time.time() // wanted.step_s * wanted.step_s
+    server = Prometheus(wanted.data, token=wanted.token)
+    return server.query_range(wanted.query, end_s - wanted.days * DAY_S, end_s, wanted.step_s)
 
 
 def tell(findings: Sequence[Finding], quiet: bool) -> None:
@@ -289,13 +325,20 @@ def foreseen(series: Series, horizon_s: float, lead_s: float, force: bool, quiet
 
 
 @plan_app.command()
-def observe(data: DataArgument, as_json: JsonOption = False) -> None:
+def observe(
+    data: DataArgument,
+    query: QueryOption = None,
+    days: DaysOption = 365.0,
+    step_s: StepOption = 3_600.0,
+    token: TokenOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """What measurements hold, and what is odd about them."""
     need_extra()
     from loggos.cli.tables import show
     from loggos.planner.observe.findings import described, time_text
 
-    found = observed(data)
+    found = observed(Wanted(data, query, days, step_s, token))
     rows = []
     for series in found.series:
         first, last = time_text(float(series.times_s[0])), time_text(float(series.times_s[-1]))
@@ -306,7 +349,7 @@ def observe(data: DataArgument, as_json: JsonOption = False) -> None:
         findings = [{"kind": f.kind, "severity": f.severity, "what": f.what, "where": f.where} for f in found.findings]
         print(json.dumps({"series": [dict(zip(columns, row, strict=True)) for row in rows], "findings": findings}))
     else:
-        show(str(data), columns, rows)
+        show(data, columns, rows)
 
 
 @plan_app.command()
@@ -358,6 +401,10 @@ def pairs(path: Path) -> tuple[list[float], list[float]]:
 def forecast_command(
     data: DataArgument,
     series: SeriesOption = None,
+    query: QueryOption = None,
+    days: DaysOption = 365.0,
+    step_s: StepOption = 3_600.0,
+    token: TokenOption = "",
     months: Annotated[float, typer.Option(help="How far ahead, after the lead time")] = 3.0,
     lead_days: Annotated[float, typer.Option(help="From an order to a node that serves")] = 14.0,
     force: Annotated[bool, typer.Option(help="Also beyond twice the history")] = False,
@@ -367,7 +414,7 @@ def forecast_command(
     need_extra()
     from loggos.planner.forecast.forecast import forecast as foresee
 
-    load = request_rate(observed(data, as_json), series)
+    load = request_rate(observed(Wanted(data, query, days, step_s, token), as_json), series)
     found = foresee(load, months * MONTH_S, seed=SEED, lead_s=lead_days * DAY_S, force=force)
     tell(found.findings, as_json)
     show_forecast(found, as_json)

@@ -47,7 +47,7 @@ svg { display: block; width: 100%; min-width: 40rem; height: auto; font-family: 
 .stroke { fill: none; stroke: var(--mark); stroke-width: 1.8; stroke-linejoin: round; } .dashed { stroke-dasharray: 6 4; }
 .level { stroke: var(--red); stroke-width: 1.2; stroke-dasharray: 3 3; } .level-name { fill: var(--red); font-size: 12px; }
 ul.words { margin: 0; padding-left: 1.2rem; } ul.words li { padding: .15rem 0; } section > .card + .card { margin-top: .8rem; }
-td.words { white-space: normal; min-width: 9rem; } .answer { font-size: 1.25rem; font-weight: 600; margin: .9rem 0; }
+td.words { white-space: normal; min-width: 6rem; } .answer { font-size: 1.25rem; font-weight: 600; margin: .9rem 0; }
 ul.words { list-style-position: outside; } dl.groups > dt { font-weight: 600; }
 """
 

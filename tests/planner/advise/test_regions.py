@@ -110,7 +110,7 @@ def test_what_is_shown_begins_with_the_best_and_holds_a_tradeoff() -> None:
 
 
 def test_words() -> None:
-    layout = examine(THREE, (1, 1, 1), "a")
+    layout = examine(THREE, (1, 1, 1), "a", 0.9)
     assert isinstance(layout, Layout)
     assert layout.words(THREE.regions) == "3 voters: 1 in a, 1 in b, 1 in c; the leader in a"
-    assert examine(ROOMS, (1,), "a").words(["a"]) == "1 voter: 1 in a; the leader in a"
+    assert examine(ROOMS, (1,), "a", 0.9).words(["a"]) == "1 voter: 1 in a; the leader in a"

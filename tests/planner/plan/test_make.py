@@ -49,7 +49,7 @@ def test_a_tighter_objective_is_never_cheaper(latency_ms: float, factor: float, 
 
 @given(st.integers(0, 4), st.integers(0, 2), st.booleans(), st.floats(1, 5000))
 def test_more_losses_never_fewer_nodes(nodes: int, zones: int, together: bool, per_s: float) -> None:
-    base = {"load": {"per_s": per_s}, "site": {"zones": 4}}
+    base: dict[str, dict[str, object]] = {"load": {"per_s": per_s}, "site": {"zones": 4}}
     fewer = plan(intent(**base, survive={"nodes": nodes, "zones": zones, "together": together})).chosen.nodes
     assert plan(intent(**base, survive={"nodes": nodes + 1, "zones": zones, "together": together})).chosen.nodes >= fewer
     assert plan(intent(**base, survive={"nodes": nodes, "zones": zones + 1, "together": together})).chosen.nodes >= fewer
@@ -177,6 +177,19 @@ def test_growing_moves_no_more_than_the_new_shares() -> None:
     placed, nodes = found.partitions, found.chosen.nodes
     assert placed is not None and placed.nodes_today < nodes
     assert placed.moved <= 6_000 * (nodes - placed.nodes_today) / nodes + nodes
+
+
+def test_a_thousand_nodes_and_a_hundred_thousand_partitions() -> None:
+    kind = NodeType(name="k", price_per_month=90, cores=8, memory_gb=32, disk_gb=8000, network_mb_per_s=1250)
+    wanted = intent(site={"zones": 4, "zone_availability": 0.9995}, survive={"nodes": 2, "zones": 1})
+    streams = Streams(produce_mb_per_s=9000, consume_mb_per_s=18000, partitions=100_000)
+    found = plan(msgspec.structs.replace(wanted, node=[kind], streams=streams, voters=Voters()), Estimate(1e6, 9e5, 1.1e6))
+    placed = found.partitions
+    assert placed is not None and found.chosen.nodes >= 1_000 and found.chosen.availability >= 0.999
+    ideal = placed.total * placed.replication / found.chosen.nodes
+    # as many zones as replicas: each holds one of every partition, and zones differ by one node
+    assert placed.per_node[0] >= ideal * (1 - 4 / 1_000) - 1 and placed.per_node[1] <= ideal * (1 + 4 / 1_000) + 1
+    assert placed.leaders[1] - placed.leaders[0] <= 2
 
 
 def test_the_sample_plan_agrees_with_every_rule() -> None:

@@ -77,7 +77,7 @@ def test_a_plan_as_markdown_says_the_same() -> None:
     text = markdown.render(plan_report())
     assert text.startswith("# A plan for orders\n\n*How many machines")
     assert [text.index(f"## {title}") for title in SECTIONS] == sorted(text.index(f"## {title}") for title in SECTIONS)
-    assert "| 8 × large | 1,280 | 605 |" in text
+    assert "| 8 × large | none | 1,280 | 605 |" in text
     for line in text.splitlines():
         if line.startswith("|"):
             cells = re.split(r"(?<!\\)\|", line)

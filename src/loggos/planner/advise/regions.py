@@ -42,16 +42,21 @@ def layouts(needs: Needs) -> list[Layout]:
     """All layouts of 1, 3, 5 or 7 voters, best first: those that survive what is asked and are available enough, by the latency
     of a write from home, then by the fewest voters, then by the latency from the worst region."""
     found = []
+    shares: dict[tuple[int, ...], float] = {}  # regions are equal: how the voters are split decides, not where the parts are
     for total in range(1, VOTERS_MAX + 1, 2):
         for voters in spread(total, len(needs.regions)):
+            split = tuple(sorted(voters, reverse=True))
+            if split not in shares:
+                shares[split] = up_share(needs, split)
             leaders = [region for region, count in zip(needs.regions, voters, strict=True) if count]
-            found += [examine(needs, voters, leader) for leader in leaders]
+            found += [examine(needs, voters, leader, shares[split]) for leader in leaders]
     return sorted(found, key=lambda layout: order(needs, layout))
 
 
 def order(needs: Needs, layout: Layout) -> tuple[bool, float, int, float, float, tuple[int, ...]]:
+    """Smaller is better."""
     speed = (round(layout.write_home_ms, 6), layout.total, round(layout.write_far_ms, 6))
-    return (not good(needs, layout), *speed, -layout.availability, layout.voters)
+    return (not good(needs, layout), *speed, -layout.availability, tuple(-count for count in layout.voters))
 
 
 RANKS: Final = ("nothing", "node", "zone", "region")
@@ -72,11 +77,11 @@ def spread(total: int, places: int) -> Iterator[tuple[int, ...]]:
             yield (first, *rest)
 
 
-def examine(needs: Needs, voters: tuple[int, ...], leader: str) -> Layout:
+def examine(needs: Needs, voters: tuple[int, ...], leader: str, available: float) -> Layout:
     chosen = commit_ms(needs, voters, leader)
     far = max(needs.rtt(region, leader) if region != leader else 0.0 for region in needs.regions)
     home = needs.rtt(needs.home_region, leader) if needs.home_region != leader else 0.0
-    return Layout(voters, leader, home + chosen, far + chosen, up_share(needs, voters), survived(needs, voters))
+    return Layout(voters, leader, home + chosen, far + chosen, available, survived(needs, voters))
 
 
 def commit_ms(needs: Needs, voters: Sequence[int], leader: str) -> float:

@@ -48,8 +48,8 @@ class Option(NamedTuple):
 
     @property
     def binding(self) -> Need:
-        """The need of the scenario that set the number of nodes."""
-        return next((need for need in self.needs if need.nodes == self.nodes), self.needs[-1])
+        """The need of the most demanding scenario that this number of nodes is for."""
+        return next((need for need in reversed(self.needs) if need.nodes == self.nodes), self.needs[-1])
 
 
 class Partitions(NamedTuple):

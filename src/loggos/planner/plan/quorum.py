@@ -66,7 +66,7 @@ def fewest(
             return group
         if nearly is None or group.availability > nearly.availability:
             nearly = group
-        before = f"of {count} {what}, {bad}"
+        before = f"with {count}, {bad}"
     assert nearly is not None
     return NoGroup(impossible(before, what, site, survive), nearly)
 

@@ -80,7 +80,7 @@ def layouts(advice: Advice) -> list[Block]:
                 figure(down),
             )
         )
-    found: list[Block] = [Table(columns, rows, words=(3,))]
+    found: list[Block] = [Table(columns, rows, words=(0, 3))]
     if len(needs.regions) > 1:
         found.insert(0, latency_plot(needs, advice.layouts))
     assumed = "; ".join(f"{one}–{other} {needs.rtt(one, other):g} ms" for one, other in needs.assumed())

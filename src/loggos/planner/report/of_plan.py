@@ -138,12 +138,13 @@ def regret_words(plan: Plan) -> str:
 
 
 def alternatives(plan: Plan) -> Table:
-    columns = ("option", "cost", "regret", "latency ms", "after losses", "busy", "slack", "available", "fails in")
+    columns = ("option", "fails in", "cost", "regret", "latency ms", "after losses", "busy", "slack", "available")
     rows = []
     for option in plan.options[: figures.OPTIONS_SHOWN_MAX]:
         rows.append(
             (
                 f"{option.nodes} × {option.kind.name}",
+                ", ".join(option.fails) or NOTHING_FAILS,
                 figure(option.cost),
                 figure(option.regret),
                 interval(option.latency_ms),
@@ -151,13 +152,12 @@ def alternatives(plan: Plan) -> Table:
                 share_interval(option.utilisation),
                 share(option.slack),
                 f"{option.availability:.6g}",
-                ", ".join(option.fails) or NOTHING_FAILS,
             )
         )
     seen = [option.kind.name for option in plan.options]
     dropped = {one.kind.name: one for one in plan.impossible if one.kind.name not in seen}
-    rows += [(name, "–", "–", "–", "–", "–", "–", "–", one.why) for name, one in dropped.items()]
-    return Table(columns, rows, words=(8,))
+    rows += [(name, one.why, *"–––––––") for name, one in dropped.items()]
+    return Table(columns, rows, words=(1,))
 
 
 def changes(plan: Plan) -> Table:
