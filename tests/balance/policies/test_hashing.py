@@ -182,6 +182,22 @@ def test_with_weights_the_bound_is_c_times_the_share(weights: list[float], steps
     check_bound(made("ring_hash", among, points=10), among, 1.25, steps)
 
 
+def test_requests_to_who_left_raise_nobodys_bound() -> None:
+    among = servers(4)
+    policy = made("ring_hash", among, c=1.25)
+    for _ in range(40):
+        policy.started("s0", 0.0)
+    rest = among[1:]
+    policy.update(rest, 1.0)
+    for expected in (1, 1, 2):  # at the most ceil(1.25 × 1 / 3) = 1, then 1, then 2
+        name = chosen(policy, rest, b"hot")
+        policy.started(name, 1.0)
+        assert policy._ledger[name].in_flight == expected  # type: ignore[attr-defined]
+    policy.finished("s0", 2.0, 2.0, True)
+    policy.update(among, 3.0)
+    assert policy._in_flight == 42  # type: ignore[attr-defined]
+
+
 def test_a_hot_key_stays_until_its_server_is_full_and_comes_back() -> None:
     among = servers(4)
     policy = made("ring_hash", among, c=1.25)

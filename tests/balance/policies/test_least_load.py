@@ -127,6 +127,18 @@ def test_reports_outweigh_the_local_counts() -> None:
     assert tally(policy, among, 20) == {"s1": 20}
 
 
+def test_what_came_back_without_a_report_counts_no_more() -> None:
+    among = servers(2)
+    policy = made("p2c", among, load="reported")
+    policy.probed("s0", 0.0, Report(2, 0.1))
+    busy(policy, "s0", 2)
+    busy(policy, "s1", 3)
+    assert tally(policy, among, 20) == {"s1": 20}  # 4 and 3
+    for _ in range(2):
+        policy.finished("s0", 0.0, 0.0, True)
+    assert tally(policy, among, 20) == {"s0": 20}  # 2 and 3
+
+
 def test_a_report_is_never_less_than_what_this_balancer_has_there() -> None:
     among = servers(2)
     policy = made("p2c", among, load="reported")

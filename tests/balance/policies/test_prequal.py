@@ -166,6 +166,22 @@ def test_probes_of_those_not_let_through_are_kept_for_later() -> None:
     assert chosen(policy, among) == "s0"
 
 
+def test_probes_of_those_that_left_are_forgotten() -> None:
+    among = servers(3)
+    policy = prequal(among)
+    policy.probed("s0", 0.0, Report(0, 0.1))
+    policy.probed("s1", 0.0, Report(0, 0.2))
+    policy.update(among[1:], 0.0)
+    policy.probed("s0", 0.0, Report(0, 0.1))
+    policy.update(among, 0.0)
+    assert pool(policy) == [("s1", 0)]
+
+
+def test_where_answers_are_the_only_probes_each_is_used_once() -> None:
+    assert prequal(servers(10), use_reports=True)._uses == 1.0
+    assert prequal(servers(10))._uses == 16.0
+
+
 def test_answers_are_probes_if_wished() -> None:
     among = servers(2)
     for use_reports, expected in ((False, []), (True, [("s0", 4)])):

@@ -52,6 +52,7 @@ def test_pairs_are_uniform_and_ordered_by_chance() -> None:
     dice = Random(5)
     pairs = Counter(tuple(draw_some(dice, 4, 2, None)) for _ in range(12_000))
     assert len(pairs) == 12
+    assert all(first != second for first, second in pairs)
     assert all(far(count, 12_000, 1 / 12) < 4 for count in pairs.values())
 
 
