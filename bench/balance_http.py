@@ -9,7 +9,8 @@ Clients: one process with several pools that know nothing of each other (`--bala
 counts of its own, in one process. Arrivals are Poisson and open loop; times of arrival, balancers and amounts of work are drawn
 once per seed, so every policy gets the very same requests. Latency is measured from the moment a request was due.
 The generator's lag (how late a request really left) is watched: a run in which its p99 passes `--lag-max` measures the machine
-and not the policy. It is repeated, whatever its result, up to REPEATS_MAX times; the table says how often, and what the lag was.
+and not the policy. It is repeated, whatever its result, up to REPEATS_MAX times, and the run with the least lag counts. The table
+says how many were disturbed, and what the lag was.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class Result:
     latencies_s: list[float] = field(default_factory=list)
     lags_s: list[float] = field(default_factory=list)
     failures: int = 0
-    repeats: int = 0  # runs before this one that were disturbed
+    repeats: int = 0  # how many runs had been disturbed before this one
 
     def lag_p99_s(self) -> float:
         return percentile(self.lags_s, 0.99)
@@ -298,15 +299,14 @@ async def run(options: argparse.Namespace, names: Sequence[str]) -> dict[str, li
     for seed in range(options.seeds):
         drawn = requests(seed, rate_s, options.seconds, options.balancers, options.mean)
         for name in names:
-            for repeats in range(REPEATS_MAX + 1):
-                result = Result(repeats=repeats)
+            tries: list[Result] = []
+            while not tries or (tries[-1].lag_p99_s() > options.lag_max and len(tries) <= REPEATS_MAX):
+                tries.append(Result(repeats=len(tries)))
                 async with farm(speeds) as servers:
-                    await measure(name, drawn, servers, options, result)
-                sys.stderr.write(f"seed {seed}: {name}: {summary([result])}\n")
+                    await measure(name, drawn, servers, options, tries[-1])
+                sys.stderr.write(f"seed {seed}: {name}: {summary([tries[-1]])}\n")
                 await asyncio.sleep(DRAIN_S)
-                if result.lag_p99_s() <= options.lag_max:
-                    break
-            results[name].append(result)
+            results[name].append(min(tries, key=Result.lag_p99_s))
     return results
 
 
