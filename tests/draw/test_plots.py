@@ -31,7 +31,7 @@ def test_a_level_stands_at_its_value() -> None:
     drawn = plots.lines("load", [Line("latency", [(0, 0), (1, 100)])], "n", "ms", [Level("objective", 50)])
     root = ElementTree.fromstring(drawn)
     (level,) = [line for line in root.iter("line") if line.get("class") == "level"]
-    assert float(level.get("y1", "0")) == pytest.approx((plots.TOP + plots.BOTTOM) / 2, abs=0.1)
+    assert float(level.get("y1", "0")) == pytest.approx((plots.TOP + plots.BOTTOM) / 2, abs=0.1)  # of an axis from 0 to 100
     assert "objective: 50" in titles(drawn)
 
 

@@ -320,8 +320,12 @@ def foreseen(series: Series, horizon_s: float, lead_s: float, force: bool, quiet
     times = found.median.times_s.tolist()
     ahead = zip(times, found.median.values.tolist(), low.values.tolist(), high.values.tolist(), strict=True)
     history = [(at, value) for at, value in zip(series.times_s.tolist(), series.values.tolist(), strict=True) if value == value]
-    source = f"forecast of {series.name} from {len(series.values):,} points of {series.source or 'the data'}: {found.summary()}"
-    return peak, source, Outlook(history, list(ahead), lambda at: time_text(at)[:10])
+    source = f"forecast of {series.name} from {len(series.values):,} points of {series.source or 'the data'} by {found.model}"
+    tested = next((score for score in found.scores if score.model == found.model), None)
+    if tested is not None:
+        source += f", whose error was {tested.mase:.2f} of the seasonal naive one's in training, over {tested.origins} origins"
+    said = [str(finding) for finding in found.findings]
+    return peak, source, Outlook(history, list(ahead), lambda at: time_text(at)[:10], said)
 
 
 @plan_app.command()

@@ -19,6 +19,7 @@ from loggos.draw.charts import LEFT, RIGHT, WIDTH, number, svg, text
 TOP: Final = 40.0  # above it stands the legend
 BOTTOM: Final = 252.0
 HEIGHT: Final = 300
+LEVEL_ROOM: Final = 1.1  # times a level is on the plot too, so that its name has room above its line
 COLOURS: Final = 6  # classes s0 … s5 of the style sheet
 COLUMNS_MAX: Final = 400  # two points each: about one per pixel of a page
 TITLED_MAX: Final = 130  # marks of one line that get a title of their own
@@ -119,7 +120,7 @@ def legend(names: Sequence[str], y: float = 12.0) -> list[str]:
     parts: list[str] = []
     right = float(WIDTH - RIGHT)
     for place in reversed(range(len(names))):
-        wide = 7.2 * len(names[place]) + 26
+        wide = 7.6 * len(names[place]) + 32
         right -= wide
         parts.append(f'<rect class="s{place % COLOURS} fill" x="{right:.1f}" y="{y - 9:.1f}" width="12" height="10" rx="2"/>')
         parts.append(text(right + 17, y, names[place], "name", "start"))
@@ -171,7 +172,7 @@ def lines(
     (dates, for example)."""
     x_values = [at for line in drawn for at, _ in line.points]
     y_values = [value for line in drawn for value in (*(v for _, v in line.points), *line.low, *line.high)]
-    x, y = plane(x_values, [*y_values, *(level.value for level in levels)])
+    x, y = plane(x_values, [*y_values, *(LEVEL_ROOM * level.value for level in levels)])
     parts = frame(x, y, say_x, x_label, y_label)
     for place, line in enumerate(drawn):
         parts += band(line, x, y, f"s{place % COLOURS}")
@@ -188,7 +189,7 @@ def scatter(
     x_values = [at for at, _ in points] + [at for line in curves for at, _ in line.points]
     y_values = [value for _, value in points]
     y_values += [value for line in curves for value in (*(v for _, v in line.points), *line.low, *line.high)]
-    x, y = plane(x_values, [*y_values, *(level.value for level in levels)])
+    x, y = plane(x_values, [*y_values, *(LEVEL_ROOM * level.value for level in levels)])
     parts = frame(x, y, number, x_label, y_label)
     for place, line in enumerate(curves, 1):
         parts += band(line, x, y, f"s{place % COLOURS}")

@@ -17,7 +17,7 @@ from loggos.planner.plan.intent import Interval, Scaling, Voters, parse
 from loggos.planner.plan.make import make, plan_text
 from loggos.planner.report import data, html, markdown, of_advice, of_plan
 from loggos.planner.report.blocks import Report, interval
-from loggos.planner.report.figures import Outlook
+from loggos.planner.report.figures import Outlook, highest
 from loggos.planner.types import Estimate
 from tests.planner.plan.samples import intent
 
@@ -101,11 +101,20 @@ def test_names_from_outside_are_escaped() -> None:
 
 
 def test_a_measured_load_is_drawn_with_its_forecast() -> None:
-    outlook = Outlook([(0.0, 10.0), (1.0, 12.0)], [(2.0, 13.0, 11.0, 16.0)], lambda at: f"day {at:g}")
+    outlook = Outlook([(0.0, 10.0), (1.0, 12.0)], [(2.0, 13.0, 11.0, 16.0)], lambda at: f"day {at:g}", ["one hour is missing"])
     answer = plan_text(SAMPLE_INTENT, "sample", Estimate(5000, 4500, 6000), "forecast of web from 2 points")
     page = html.render(of_plan.report(answer, outlook))
     assert "forecast at day 2: 13 [11, 16]" in page and "measured at day 1: 12" in page
-    assert "forecast of web from 2 points" in page
+    assert "forecast of web from 2 points" in page and "one hour is missing" in page
+
+
+def test_long_series_are_drawn_by_their_peaks() -> None:
+    assert highest([(0.0, 1.0), (1.0, 5.0), (2.0, 3.0)], 2) == [(0.0, 5.0), (2.0, 3.0)]
+    hours = [(3600.0 * hour, float(hour % 24)) for hour in range(8760)]
+    ahead = [(at + 3600.0 * 8760, value, value, value + 1) for at, value in hours]
+    answer = plan_text(SAMPLE_INTENT, "sample", Estimate(5000, 4500, 6000), "forecast")
+    page = html.render(of_plan.report(answer, Outlook(hours, ahead, str)))
+    assert "Each point is the highest of 58 values" in page and len(page) < 150_000
 
 
 @pytest.mark.parametrize("over", ["requests", "nodes"])

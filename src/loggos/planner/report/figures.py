@@ -18,14 +18,17 @@ from loggos.planner.report.blocks import Plot
 
 CURVE_POINTS: Final = 60
 OPTIONS_SHOWN_MAX: Final = 8
+POINTS_MAX: Final = 300  # of a measured load and its forecast: more are gathered, the highest of each group
 
 
 class Outlook(NamedTuple):
-    """A measured load and its forecast: (time, value), and (time, value, low, high). `say`: a time in words."""
+    """A measured load and its forecast: (time, value), and (time, value, low, high). `say`: a time in words. `findings`: what was
+    odd about them."""
 
     history: Sequence[tuple[float, float]]
     forecast: Sequence[tuple[float, float, float, float]]
     say: Callable[[float], str]
+    findings: Sequence[str] = ()
 
 
 def load(plan: Plan, outlook: Outlook | None) -> Plot:
@@ -35,15 +38,22 @@ def load(plan: Plan, outlook: Outlook | None) -> Plot:
     levels = [Level("carried after losses", carried)] if isfinite(carried) else []
     words = f"At the horizon {figure(middle.per_s)} requests/s are expected; {figure(carried)} are carried even after the losses."
     if outlook is not None:
-        lines = [Line("measured", outlook.history)] if outlook.history else []
-        points = [(at, value) for at, value, _, _ in outlook.forecast]
-        lows, highs = [low for _, _, low, _ in outlook.forecast], [high for _, _, _, high in outlook.forecast]
-        lines.append(Line("forecast", points, lows, highs, dashed=True))
+        each = max(1, (len(outlook.history) + len(outlook.forecast)) // POINTS_MAX)
+        lines = [Line("measured", highest(outlook.history, each))] if outlook.history else []
+        expected, low, high = (highest([(row[0], row[place]) for row in outlook.forecast], each) for place in (1, 2, 3))
+        lines.append(Line("forecast", expected, [value for _, value in low], [value for _, value in high], dashed=True))
+        words += f" Each point is the highest of {each} values." if each > 1 else ""
         return Plot(plots.lines("load over time", lines, "time", "requests/s", levels, outlook.say), words)
     months = [step * 12 * plan.intent.years / 24 for step in range(25)]
     rows = [[ahead(plan.intent, name, month / 12) for month in months] for name in LEVELS]
     band = Line("expected", list(zip(months, rows[1], strict=True)), rows[0], rows[2], dashed=True)
     return Plot(plots.lines("load over the months ahead", [band], "months from now", "requests/s", levels), words)
+
+
+def highest(points: Sequence[tuple[float, float]], each: int) -> list[tuple[float, float]]:
+    """The highest of every so many values, at the first of their times: capacity is for peaks."""
+    groups = [points[first : first + each] for first in range(0, len(points), each)]
+    return [(group[0][0], max(value for _, value in group)) for group in groups]
 
 
 def ahead(intent: Intent, name: str, years: float) -> float:

@@ -31,6 +31,7 @@ from loggos.planner.report.blocks import (
     share_interval,
 )
 from loggos.planner.report.figures import Outlook
+from loggos.planner.types import Estimate
 
 NOTHING_FAILS: Final = "none"
 
@@ -64,8 +65,8 @@ def planned(plan: Plan, outlook: Outlook | None) -> Report:
     tiles = [
         (f"{best.nodes} × {best.kind.name}", f"{best.kind.cores} cores, {best.kind.memory_gb:g} GB each"),
         (figure(best.cost, plan.intent.currency), "a month"),
-        (figure(best.latency_ms.value, "ms"), f"{plan.intent.objective.words} at the horizon's peak"),
-        (share(best.utilisation.value), "busy at that peak, before losses"),
+        (figure(best.latency_ms.value, "ms"), f"{plan.intent.objective.words} at the horizon's peak{within(best.latency_ms)}"),
+        (share(best.utilisation.value), f"busy at that peak, before losses{within(best.utilisation)}"),
         (f"{best.availability:.6g}", f"available, or {figure(down)} minutes a year without"),
     ]
     if "voters" in plan.groups:
@@ -78,10 +79,17 @@ def planned(plan: Plan, outlook: Outlook | None) -> Report:
         Section("Alternatives", regret_words(plan), [figures.costs(plan), alternatives(plan)]),
         Section("What else would change it", "The best option when one input changes and the others stay.", [changes(plan)]),
         Section("Cross-checks", "Rules that others use. They do not make the plan; where one disagrees, look.", [checks(plan)]),
-        Section("Measured, and assumed", "", [Items(list(grounds(plan)))]),
+        Section("Measured, and assumed", "", [Items(list(grounds(plan, outlook)))]),
         Section("What to measure next", "", [Items(list(measure_next(plan)))]),
     ]
     return Report(f"A plan for {plan.intent.name}", question(plan.intent), sentence(plan), Tiles(tiles), sections)
+
+
+def within(estimate: Estimate) -> str:
+    """The interval of a number that stands elsewhere; nothing if it is exact."""
+    if estimate.low == estimate.high or isnan(estimate.value):
+        return ""
+    return f" [{figure(estimate.low)}, {figure(estimate.high)}]"
 
 
 def drawn(plan: Plan, outlook: Outlook | None) -> list[Block]:
@@ -175,10 +183,11 @@ def checks(plan: Plan) -> Proofs:
     return Proofs([(check.rule, check.words, check.agrees) for check in crosschecks(plan)])
 
 
-def grounds(plan: Plan) -> Iterator[str]:
+def grounds(plan: Plan, outlook: Outlook | None) -> Iterator[str]:
     """What the figures rest on."""
     intent = plan.intent
     yield f"Load: {plan.expected.source}: {interval(plan.expected.load, 'requests/s')} at the horizon."
+    yield from outlook.findings if outlook is not None else ()
     if intent.demand.service is not None:
         given = intent.demand.service.mean_ms
         kind = "with its interval" if isinstance(given, Interval) else "as one number, so taken as exact"
@@ -197,6 +206,8 @@ def grounds(plan: Plan) -> Iterator[str]:
         f"Assumed: a node is up for {site.node_availability:g} of the time, a zone for {site.zone_availability:g}, a region for"
         f" {site.region_availability:g}, each on its own. Availability is exact for one part, a lower bound for several together."
     )
+    if intent.data is not None or intent.streams is not None:
+        yield "The availability of data is that of any one partition: of many, some other one may be out meanwhile."
     yield "Assumed: the load is spread evenly over the nodes, and lost replicas are made again on the disks of those left."
     yield (
         "Intervals run from the low to the high scenario; prices and node types are as given;"
