@@ -11,7 +11,7 @@ from loggos.fleet.scheduler.bins import Bin
 from loggos.fleet.scheduler.events import JobSubmitted, NodeJoined
 from loggos.fleet.scheduler.fleet import JobState
 from loggos.fleet.scheduler.plan import Evicted, Placed
-from loggos.fleet.scheduler.preemption import victims
+from loggos.fleet.scheduler.preemption import Evictable, victims
 from loggos.fleet.scheduler.scheduler import Policy, Scheduler
 from loggos.fleet.scheduler.values import TaskId
 from tests.fleet.worlds import job, jobs, node, nodes
@@ -65,7 +65,8 @@ def test_victims_are_as_few_and_as_low_as_can_be(data: st.DataObject) -> None:
         for gone in combinations(removable(scheduler, state, bin_), count)
         if fits_without(scheduler, state, bin_, gone)
     ]
-    found = victims(scheduler.fleet, state, None, 1_000)
+    where = Evictable(scheduler.fleet, state.shape, 9).bins()
+    found = victims(scheduler.fleet, state, None, 1_000, where)
     assert (found is None) == (not sets)
     if found is not None:
         assert (found.size, found.priority) == min(sets)

@@ -112,14 +112,15 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """So many tasks of a job wait, and why. `why` is None where the policy asks for no explanations."""
+    """So many tasks of a job wait, and why: said in the round in which it begins to wait, None later (ask Scheduler.why_pending)
+    and where the policy wants no explanations."""
 
     job: str
     tasks: int
     why: Why | None
 
     def __str__(self) -> str:
-        return f"{self.job}: {self.tasks} tasks wait: {self.why}"
+        return f"{self.job}: {self.tasks} tasks wait{f': {self.why}' if self.why else ''}"
 
 
 Decision = Placed | Evicted | Moved

@@ -19,6 +19,7 @@ from loggos.base.limits import FLEET_VICTIM_NODES_MAX, FLEET_VICTIM_SETS_MAX
 from loggos.fleet.scheduler.bins import Bin, Devices, Free
 from loggos.fleet.scheduler.candidates import Accept
 from loggos.fleet.scheduler.fleet import Fleet, JobState
+from loggos.fleet.scheduler.shapes import Shape
 from loggos.fleet.scheduler.values import TaskId
 
 
@@ -42,13 +43,46 @@ class Victims(NamedTuple):
     tasks: tuple[TaskId, ...]
 
 
-def victims(fleet: Fleet, state: JobState, accept: Accept | None, budget: int) -> Victims | None:
-    """Who must go for the job's next task, at most `budget` of them; None if nobody may, or it would not help."""
-    shape = state.shape
+class Evictable:
+    """The nodes on which tasks of a shape would fit if all went that their priority may evict, budgets aside: where to look at
+    all. Like a list of candidates, it looks again only at nodes that changed."""
+
+    def __init__(self, fleet: Fleet, shape: Shape, priority: int) -> None:
+        self.fleet, self.shape, self.priority = fleet, shape, priority
+        self._hopes: dict[int, None] = {}
+        self._cursor = -1
+
+    def bins(self) -> list[Bin]:
+        """By number."""
+        changed = self.fleet.changes_since(self._cursor)
+        if changed is None:
+            self._hopes.clear()
+            changed = range(len(self.fleet.bins))
+        for number in dict.fromkeys(changed):
+            bin_ = self.fleet.bins[number]
+            if bin_ is not None and self._could_hold(bin_):
+                self._hopes[number] = None
+            else:
+                self._hopes.pop(number, None)
+        self._cursor = self.fleet.cursor
+        return [bin_ for number in sorted(self._hopes) if (bin_ := self.fleet.bins[number]) is not None]
+
+    def _could_hold(self, bin_: Bin) -> bool:
+        if not self.shape.may_use(bin_.node):
+            return False
+        free = bin_.free
+        for task, devices in bin_.tasks.items():
+            other = self.fleet.jobs[task.job]
+            if other.job.preemptible and other.job.priority < self.priority:
+                free = free.plus(other.shape, devices)
+        return bool(free.options(self.shape))
+
+
+def victims(fleet: Fleet, state: JobState, accept: Accept | None, budget: int, where: Sequence[Bin]) -> Victims | None:
+    """Who must go for the job's next task, at most `budget` of them; None if nobody may, or it would not help. `where`: the nodes
+    that an Evictable of its shape and priority names."""
     hopes = []
-    for bin_ in fleet.present():
-        if not shape.may_use(bin_.node) or not bin_.tasks:
-            continue
+    for bin_ in where:
         units = sorted(_units(fleet, state, bin_, budget), key=lambda unit: unit[:3])
         if units and _fits(fleet, state, bin_, units, accept) is not None:
             hopes.append((_at_least(fleet, state, bin_, units), bin_.number, bin_, units))

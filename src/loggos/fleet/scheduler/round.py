@@ -22,7 +22,8 @@ from loggos.fleet.scheduler.explain import why_pending, why_quota
 from loggos.fleet.scheduler.fleet import Fleet, JobState, placement_of
 from loggos.fleet.scheduler.gangs import Trial
 from loggos.fleet.scheduler.plan import Decision, Evicted, Pending, Placed, Plan, Reserved, RunnerUp, Why
-from loggos.fleet.scheduler.preemption import victims
+from loggos.fleet.scheduler.preemption import Evictable, victims
+from loggos.fleet.scheduler.scores.score import Score
 from loggos.fleet.scheduler.shapes import Shape
 from loggos.fleet.scheduler.topology import Topology
 from loggos.fleet.scheduler.values import Placement, TaskId
@@ -33,11 +34,34 @@ if TYPE_CHECKING:
 FOREVER = float("inf")
 
 
-class Room:
-    """Which shapes had no room anywhere, so that they are not tried again until something became free."""
+class Memory:
+    """What one round leaves to the next: candidates and evictable nodes per shape, the promise, who was told why it waits, and
+    which shapes had no room anywhere, so that they are not tried again until something became free."""
 
-    def __init__(self) -> None:
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.promise: Promise | None = None
+        self.told: dict[str, None] = {}  # jobs that wait, and whose reason was in a plan
+        self._candidates: dict[int, Candidates] = {}  # by the shape's number
+        self._evictable: dict[tuple[int, int], Evictable] = {}  # by that and the priority
         self._none: dict[int, int] = {}
+
+    def forget_candidates(self) -> None:
+        """The score is another one."""
+        self._candidates.clear()
+
+    def candidates(self, shape: Shape, score: Score) -> Candidates:
+        """The places for tasks of this shape."""
+        found = self._candidates.get(shape.number)
+        if found is None:
+            found = self._candidates[shape.number] = Candidates(self.fleet, shape, score)
+        return found
+
+    def evictable(self, shape: Shape, priority: int) -> Evictable:
+        key = (shape.number, priority)
+        if key not in self._evictable:
+            self._evictable[key] = Evictable(self.fleet, shape, priority)
+        return self._evictable[key]
 
     def none(self, fleet: Fleet, shape: Shape) -> bool:
         return self._none.get(shape.number) == fleet.freed
@@ -105,14 +129,12 @@ class Order:
 
 
 class Round:
-    """State of one round. `promise` afterwards: what holds until the next one."""
+    """State of one round."""
 
-    def __init__(
-        self, fleet: Fleet, topology: Topology, policy: Policy, candidates: Callable[[Shape], Candidates], room: Room,
-        promised: Promise | None, now_s: float,
-    ) -> None:  # fmt: skip
-        self.fleet, self.topology, self.policy = fleet, topology, policy
-        self.candidates, self.room, self.now_s = candidates, room, now_s
+    def __init__(self, fleet: Fleet, topology: Topology, policy: Policy, score: Score, memory: Memory, now_s: float) -> None:
+        self.fleet, self.topology, self.policy, self.score = fleet, topology, policy, score
+        self.memory, self.now_s = memory, now_s
+        promised = memory.promise
         self.promise: Promise | None = None
         holder = fleet.waiting.get(promised.job) if promised is not None else None
         self.order = Order(fleet, holder)
@@ -122,8 +144,7 @@ class Round:
         self.reserved: Reserved | None = None
         self._ending: list[End] | None = None
         self._whys: dict[int, Why] = {}
-        # (shape, priority, queue) → how often something had become free when nobody's leaving would have helped
-        self._hopeless: dict[tuple[int, int, str], int] = {}
+        self._told: dict[str, None] = {}
 
     def run(self) -> Plan:
         while (state := self.order.next()) is not None:
@@ -131,6 +152,7 @@ class Round:
                 self.order.served(state)
             else:
                 self.order.block(state)
+        self.memory.promise, self.memory.told = self.promise, self._told
         return Plan(tuple(self.decisions), tuple(self.pending), self.reserved)
 
     def _serve(self, state: JobState) -> bool:
@@ -138,12 +160,14 @@ class Round:
         wanted = state.wanted()
         over = self.fleet.queues.over_limit(state.job.queue, state.shape, wanted)
         if over is not None:
-            self._note(state, why_quota(state, over) if self.policy.explain else None)
+            self._note(state, lambda: why_quota(state, over))
             return False
         trial = Trial(self.fleet)
+        budget = self.budget
         for _ in range(wanted):
             if not (self._place(state, trial) or (self.policy.preempt and self._make_room(state, trial))):
                 trial.undo()
+                self.budget = budget
                 self._wait(state)
                 return False
         self._keep(state, trial)
@@ -153,12 +177,12 @@ class Round:
     def _place(self, state: JobState, trial: Trial) -> bool:
         """The cheapest place for its next task."""
         accept = self._accept(state)
-        if accept is None and self.room.none(self.fleet, state.shape):
+        if accept is None and self.memory.none(self.fleet, state.shape):
             return False
-        found = self.candidates(state.shape).ranked(1 + self.policy.runners_up, accept)
+        found = self.memory.candidates(state.shape, self.score).ranked(1 + self.policy.runners_up, accept)
         if not found:
             if accept is None:
-                self.room.note(self.fleet, state.shape)
+                self.memory.note(self.fleet, state.shape)
             return False
         self._start(state, trial, found)
         return True
@@ -168,8 +192,8 @@ class Round:
         task = TaskId(state.job.name, state.pending[0])
         trial.place(task, bin_, choice.devices, self.now_s)
         others = tuple(RunnerUp(other.node.name, rank.cost) for other, rank in found[1:])
-        name = self.candidates(state.shape).score.name
-        trial.decisions.append(Placed(task, Placement(bin_.node.name, choice.devices), name, choice.cost, others))
+        placement = Placement(bin_.node.name, choice.devices)
+        trial.decisions.append(Placed(task, placement, self.score.name, choice.cost, others))
 
     def _accept(self, state: JobState) -> Accept | None:
         """What its topology and the promise to another job allow; None: anything."""
@@ -193,13 +217,9 @@ class Round:
         if below >= state.job.priority or not self.budget:
             return False
         accept = self._accept(state)
-        key = (state.shape.number, state.job.priority, state.job.queue)
-        if accept is None and self._hopeless.get(key) == self.fleet.freed:
-            return False
-        chosen = victims(self.fleet, state, accept, self.budget)
+        where = self.memory.evictable(state.shape, state.job.priority).bins()
+        chosen = victims(self.fleet, state, accept, self.budget, where)
         if chosen is None:
-            if accept is None:
-                self._hopeless[key] = self.fleet.freed
             return False
         for task in chosen.tasks:
             other = self.fleet.jobs[task.job]
@@ -212,7 +232,7 @@ class Round:
         def there(bin_: Bin, devices: Devices) -> bool:
             return bin_.number == chosen.number and (accept is None or accept(bin_, devices))
 
-        found = self.candidates(state.shape).ranked(1, there)
+        found = self.memory.candidates(state.shape, self.score).ranked(1, there)
         assert found, "that is what they were evicted for"
         self._start(state, trial, found)
         return True
@@ -234,8 +254,7 @@ class Round:
 
     def _wait(self, state: JobState) -> None:
         """It has no room: note why, and promise it a start if it is the first."""
-        self.budget = self.policy.evictions_max - sum(isinstance(decision, Evicted) for decision in self.decisions)
-        self._note(state, self._why(state) if self.policy.explain else None)
+        self._note(state, lambda: self._why(state))
         if self.promise is not None or not self.policy.backfill:
             return
         if self._ending is None:
@@ -246,8 +265,12 @@ class Round:
             names = [bin_.node.name for number in self.promise.shadows if (bin_ := self.fleet.bins[number]) is not None]
             self.reserved = Reserved(state.job.name, self.promise.tasks, self.promise.start_s, tuple(names))
 
-    def _note(self, state: JobState, why: Why | None) -> None:
-        self.pending.append(Pending(state.job.name, len(state.pending), why))
+    def _note(self, state: JobState, why: Callable[[], Why]) -> None:
+        """It waits; why is said once."""
+        name = state.job.name
+        tell = self.policy.explain and name not in self.memory.told
+        self._told[name] = None
+        self.pending.append(Pending(name, len(state.pending), why() if tell else None))
 
     def _why(self, state: JobState) -> Why:
         """Jobs of one shape that demand nothing else wait for the same reason; it is found once a round."""

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from loggos.base.errors import ConfigError, InputError
 from loggos.base.limits import FLEET_EVICTIONS_PER_ROUND_MAX, FLEET_MOVES_PER_ROUND_MAX
 from loggos.fleet.scheduler import scores
-from loggos.fleet.scheduler.backfill import Promise
 from loggos.fleet.scheduler.candidates import Candidates
 from loggos.fleet.scheduler.events import Event, JobSubmitted
 from loggos.fleet.scheduler.explain import why_pending, why_quota
 from loggos.fleet.scheduler.fleet import Fleet
 from loggos.fleet.scheduler.plan import Plan, Why
 from loggos.fleet.scheduler.rebalance import rebalance
-from loggos.fleet.scheduler.round import Room, Round
+from loggos.fleet.scheduler.round import Memory, Round
 from loggos.fleet.scheduler.shapes import Shape
 from loggos.fleet.scheduler.topology import Topology
 from loggos.fleet.scheduler.values import Job, Queue
@@ -56,14 +55,12 @@ class Scheduler:
         self.fleet = Fleet(queues)
         self.topology = Topology(self.fleet)
         self.now_s = float("-inf")
-        self._promise: Promise | None = None
-        self._room = Room()
+        self._memory = Memory(self.fleet)
         self._weights: dict[Shape, int] = {}
         self._learnt_at = 0
         for job in self.policy.workload:
             self._learn(job)
         self.score = scores.make(self.policy.score, self._classes())
-        self._candidates: dict[int, Candidates] = {}  # by the shape's number
 
     def step(self, happened: Iterable[Event], now_s: float) -> Plan:
         """Let these things happen, then decide. InputError: an event that cannot be, or a time before the last one's; the
@@ -76,10 +73,7 @@ class Scheduler:
             if isinstance(event, JobSubmitted) and not self.policy.workload:
                 self._learn(event.job)
         self._relearn()
-        done = Round(self.fleet, self.topology, self.policy, self.candidates, self._room, self._promise, now_s)
-        plan = done.run()
-        self._promise = done.promise
-        return plan
+        return Round(self.fleet, self.topology, self.policy, self.score, self._memory, now_s).run()
 
     def rebalance(self, now_s: float, moves_max: int = FLEET_MOVES_PER_ROUND_MAX, gain_min: float = 1e-6) -> Plan:
         """Moves that empty closed nodes and lower the score's potential (for scores without one: spread the load); at most
@@ -94,14 +88,11 @@ class Scheduler:
         if not state.pending:
             return None
         over = self.fleet.queues.over_limit(state.job.queue, state.shape, state.wanted())
-        return why_quota(state, over) if over else why_pending(self.fleet, self.topology, state, self._promise)
+        return why_quota(state, over) if over else why_pending(self.fleet, self.topology, state, self._memory.promise)
 
     def candidates(self, shape: Shape) -> Candidates:
         """The places for tasks of this shape."""
-        found = self._candidates.get(shape.number)
-        if found is None:
-            found = self._candidates[shape.number] = Candidates(self.fleet, shape, self.score)
-        return found
+        return self._memory.candidates(shape, self.score)
 
     def _learn(self, job: Job) -> None:
         shape = self.fleet.shape(job.request, job.constraints, job.tolerates)
@@ -112,7 +103,7 @@ class Scheduler:
         if self.policy.score in scores.KNOWING and not self.policy.workload and self.fleet.tasks_seen >= 2 * self._learnt_at:
             self._learnt_at = max(1, self.fleet.tasks_seen)
             self.score = scores.make(self.policy.score, self._classes())
-            self._candidates.clear()
+            self._memory.forget_candidates()
 
     def _classes(self) -> list[scores.Class]:
         return [scores.Class(shape, count) for shape, count in self._weights.items()]
