@@ -144,6 +144,7 @@ def test_without_a_key_requests_spread(name: str, options: dict[str, Any]) -> No
     among = servers(5)
     policy = made(name, among, **options)
     counts = Counter(chosen(policy, among) for _ in range(2_000))
+    assert len(counts) == 5
     assert min(counts.values()) > 250
 
 

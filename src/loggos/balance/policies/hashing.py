@@ -75,7 +75,7 @@ class Hashing(Policy):
         if not among:
             return None
         allowed, weights = self._views.of(among)
-        key_hash = int(self._dice.random() * (1 << 53)) if key is None else stable_hash(key)
+        key_hash = int(self._dice.random() * 2.0**64) if key is None else stable_hash(key)
         share = None if self._c is None else self._c * (self._in_flight + 1) / weights
         for place in self._way(key_hash):
             endpoint = allowed[place]

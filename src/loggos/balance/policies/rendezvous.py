@@ -32,7 +32,7 @@ class Rendezvous(Policy):
     def pick(self, now_s: float, among: Sequence[Endpoint], key: bytes | None = None) -> Endpoint | None:
         if not among:
             return None
-        key_hash = int(self._dice.random() * (1 << 53)) if key is None else stable_hash(key)
+        key_hash = int(self._dice.random() * 2.0**64) if key is None else stable_hash(key)
         hashes, weights = self._views.of(among)
         bids = [mix(key_hash, endpoint_hash) for endpoint_hash in hashes]
         if weights is None:
