@@ -54,6 +54,13 @@ def test_each_time_in_a_row_it_is_out_for_longer_up_to_the_longest() -> None:
         now_s += 1.0
 
 
+def test_who_is_back_has_a_clean_sheet() -> None:
+    filter_, everyone = ejection(4, consecutive=3, base_s=30.0)
+    assert results(filter_, "s1", [False] * 3) == [False, False, True]
+    assert len(filter_.apply(everyone, 30.0)) == 4
+    assert results(filter_, "s1", [False] * 3, 30.0) == [False, False, True]
+
+
 def test_intervals_without_ejection_are_forgiven() -> None:
     filter_, everyone = ejection(4, consecutive=1, base_s=30.0, interval_s=10.0)
     results(filter_, "s1", [False], 0.0)
@@ -92,12 +99,22 @@ def test_counts_begin_anew_with_each_interval() -> None:
 
 
 def test_the_worst_goes_first_when_there_is_room_for_one() -> None:
-    filter_, everyone = ejection(12, consecutive=1_000, requests_min=20, share_max=0.1)
+    filter_, everyone = ejection(12, consecutive=1_000, requests_min=20, share_max=0.1, deviations=1.0)
     for number in range(12):
         bad = {3: 8, 7: 12}.get(number, 0)
         results(filter_, f"s{number}", [False, True] * bad + [True] * (40 - 2 * bad))
     filter_.apply(everyone, 10.0)
-    assert filter_.ejected() == ("s7",)
+    assert filter_.ejected() == ("s7",)  # s3 is below the bound of 0.86, too
+
+
+def test_with_fewer_end_points_those_back_soonest_are_back_now() -> None:
+    filter_, _ = ejection(8, consecutive=1, share_max=0.5)
+    for name, now_s in (("s0", 0.0), ("s2", 1.0), ("s1", 2.0)):
+        assert results(filter_, name, [False], now_s) == [True]
+    filter_.update(servers(4), 3.0)
+    assert filter_.ejected() == ("s1", "s2")
+    filter_.update(servers(1), 4.0)
+    assert filter_.ejected() == ()
 
 
 Event = tuple[str, int, float]
