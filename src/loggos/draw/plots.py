@@ -21,6 +21,7 @@ BOTTOM: Final = 252.0
 HEIGHT: Final = 300
 LEVEL_ROOM: Final = 1.1  # times a level is on the plot too, so that its name has room above its line
 COLOURS: Final = 6  # classes s0 … s5 of the style sheet
+TINY: Final = 1e-290  # a span below it counts as none: powers of ten end there
 COLUMNS_MAX: Final = 400  # two points each: about one per pixel of a page
 TITLED_MAX: Final = 130  # marks of one line that get a title of their own
 
@@ -71,7 +72,8 @@ def steps(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round values in steps of 1, 2 or 5 times a power of ten that cover `low` … `high`."""
     assert isfinite(low) and isfinite(high) and low <= high
     most = max(abs(low), abs(high))
-    span = max(high - low, 1e-6 * most) or 1.0
+    span = max(high - low, 1e-6 * most)
+    span = span if span > TINY else 1.0
     size = 10.0 ** floor(log10(span / wanted))
     step = next(factor * size for factor in (1, 2, 5, 10) if factor * size * wanted >= span * (1 - 1e-9))
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)

@@ -19,10 +19,11 @@ from typing import Final, Literal
 from loggos.base.errors import InputError
 from loggos.base.limits import PLANNER_MEMBERS_MAX
 from loggos.planner.maths import queues
-from loggos.planner.maths.usl import peak, usl
+from loggos.planner.maths.usl import limit, usl
 from loggos.planner.plan.intent import Demand, NodeType, Objective, Quantity, Scaling, Service, estimate
 
 CONSTANT_CV2: Final = 1e-3  # below it a service time counts as constant: the gamma density would be too narrow to compute with
+NO_BETA: Final = 1e-18  # a peak beyond 10^9 is none
 RANGE_FACTOR: Final = 2.0  # times the largest measured N: as planner/fit, which refuses predictions beyond it
 SIGHT: Final = 1e-9  # relative: how closely a load is searched
 
@@ -163,6 +164,11 @@ def response_tail(mean: float, cv2: float, waits: float, wait: float, at: float)
     return served + waits * joined
 
 
+def peak_load(alpha: float, beta: float) -> float:
+    """Where the scalability law is largest: N = sqrt((1 - alpha) / beta); inf if coherency costs next to nothing."""
+    return inf if beta < NO_BETA else sqrt(max(0.0, 1 - alpha) / beta)
+
+
 @dataclass(frozen=True, slots=True)
 class Concurrent(Model):
     """Each node follows the scalability law over the requests that are in it."""
@@ -178,7 +184,7 @@ class Concurrent(Model):
     @property
     def top(self) -> float:
         """The N that carries most, as far as the law was measured."""
-        return min(self.reach, peak(self.alpha, self.beta, self.gamma).load)
+        return min(self.reach, peak_load(self.alpha, self.beta))
 
     @property
     def stretch(self) -> float:
@@ -189,7 +195,7 @@ class Concurrent(Model):
     @property
     def most(self) -> float:
         if self.top == inf:
-            return peak(self.alpha, self.beta, self.gamma).throughput_per_s
+            return limit(self.alpha, self.gamma)
         return usl(self.top, self.alpha, self.beta, self.gamma)
 
     def zero_load_ms(self) -> float:
@@ -262,7 +268,7 @@ class Together(Model):
 
     def best(self) -> int:
         """The number of nodes that carries most, as far as the law was measured."""
-        top = min(self.reach, peak(self.alpha, self.beta, self.gamma).load, PLANNER_MEMBERS_MAX)
+        top = min(self.reach, peak_load(self.alpha, self.beta), PLANNER_MEMBERS_MAX)
         return max(int(top), int(min(top + 1, self.reach)), 1, key=self.carried) if top >= 1 else 1
 
     def utilisation(self, load_per_s: float, nodes: int) -> float:
