@@ -31,7 +31,7 @@ def test_quantiles(values: list[float], share: float) -> None:
 def test_an_interval_over_runs() -> None:
     estimate = over_runs([10.0, 12.0, 14.0])
     assert estimate == pytest.approx((12.0, 12.0 - 4.302653 * 2.0 / math.sqrt(3.0), 12.0 + 4.302653 * 2.0 / math.sqrt(3.0)))
-    assert str(Estimate(12.0, 7.0, 17.0)) == "12 ± 5"
+    assert str(Estimate(12.0, 7.0, 17.0)) == "12 ± 5" and str(Estimate(23456.7, 23106.7, 23806.7)) == "23457 ± 350"
     with pytest.raises(InputError, match="at least two"):
         over_runs([1.0])
 

@@ -33,7 +33,8 @@ class Estimate(NamedTuple):
         return (self.high - self.low) / 2.0
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.half_width:.2g}"
+        value = f"{self.value:.4g}" if abs(self.value) < 1e4 else f"{self.value:.0f}"
+        return f"{value} ± {self.half_width:.2g}" if self.half_width < 100.0 else f"{value} ± {self.half_width:.0f}"
 
 
 def mean(values: Sequence[float]) -> float:
