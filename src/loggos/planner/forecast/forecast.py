@@ -86,9 +86,8 @@ class Forecast:
 
     def exceeded(self, capacity: float) -> Series:
         """The probability that the load has exceeded a capacity by each time; never falls."""
-        return _series(
-            self.median, f"exceeds {capacity:g}", np.maximum.accumulate(self.paths, axis=1).__gt__(capacity).mean(axis=0), "1"
-        )
+        so_far = np.maximum.accumulate(self.paths, axis=1)
+        return _series(self.median, f"exceeds {capacity:g}", (so_far > capacity).mean(axis=0), "1")
 
     def runs_out_s(self, capacity: float, risk: float = 0.05) -> float | None:
         """When the probability that the load has exceeded a capacity passes `risk`; None: not within the horizon. Order that much

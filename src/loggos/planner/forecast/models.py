@@ -31,6 +31,7 @@ Generator = np.random.Generator
 _BLOCKS_MAX = 400  # a line is fitted through the medians of this many blocks: 80,000 slopes
 _OUTLIER_DEVIATIONS = 6.0
 _ETS_PERIOD_MAX = 400  # longer seasons have more states than weeks of data can tell
+_WANDER_MAX = 0.99  # of the level over blocks: it comes back, if slowly
 _ETS_TRIES_MAX = 250  # of parameters: 40 ms
 _FLOOR = 1e-9  # of positive loads relative to their median, where a logarithm is taken
 
@@ -182,7 +183,8 @@ def _theil_sen(training: Training, values: Floats, logarithmic: bool) -> Fitted 
     level = float(np.median(plain - line))
     rest = plain - line - level
     blocks = off - float(np.median(off))
-    wander = float(np.clip(_lag_one(blocks), 0.0, 0.98))
+    lag = _lag_one(blocks)
+    wander = float(np.clip(lag + (1 + 3 * lag) / len(blocks), 0.0, _WANDER_MAX))  # Kendall's correction: short windows show less
     innovations = blocks[1:] - wander * blocks[:-1]
     noise = rest[-len(blocks) * block :] - np.repeat(blocks, block)
     error = _slope_error(blocks, block) * math.sqrt((1 + wander) / (1 - wander))

@@ -197,10 +197,11 @@ def _clearest_step(level: Floats) -> tuple[int, float, float] | None:
     rest = float(own @ own) - float(gains[best])
     after_fit = own - size * free[:, best]
     block = best + 3
-    spread = max(deviation(after_fit), deviation(np.diff(level)) / np.sqrt(2), 1e-12)
+    width = min(7, block, count - block)
+    # a level that wanders moves as far in a few blocks without any step
+    spread = max(deviation(after_fit), deviation(level[width:] - level[:-width]), 1e-12)
     if float(gains[best]) * (count - 4) < _SHIFT_F * max(rest, 1e-300) or abs(size) < _SHIFT_DEVIATIONS * spread:
         return None
-    width = min(7, block, count - block)
     before, after = float(np.median(level[block - width : block])), float(np.median(level[block : block + width]))
     if (after - before) * np.sign(size) < 0.6 * abs(size):
         return None
