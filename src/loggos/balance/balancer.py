@@ -67,6 +67,7 @@ class Balancer:
         self._zones = zones
         self._retries, self._hedging, self._limit = retries, hedging, limit
         self._endpoints: tuple[Endpoint, ...] = ()
+        self._through: tuple[Endpoint, ...] = ()
         self._parts: tuple[Part, ...] = ()
         self._stale_at_s = -inf
         self._in_flight = 0
@@ -93,7 +94,7 @@ class Balancer:
     def parts(self, now_s: float) -> tuple[Part, ...]:
         """Who may be chosen now, and for which share of the requests."""
         if now_s >= self._stale_at_s:
-            through = self._filters.apply(self._endpoints, now_s)
+            self._through = through = self._filters.apply(self._endpoints, now_s)
             parts = (Part(1.0, through),) if self._zones is None else self._zones.split(through)
             if parts != self._parts:  # the same tuples while they are equal: the policy keeps its tables
                 self._parts = parts
@@ -127,8 +128,8 @@ class Balancer:
         if chosen is None or chosen.name not in avoid:
             return chosen
         others = [endpoint for endpoint in among if endpoint.name not in avoid]
-        if not others:  # this zone was tried: any other
-            others = [endpoint for part in self._parts for endpoint in part.endpoints if endpoint.name not in avoid]
+        if not others:  # the whole zone was tried
+            others = [endpoint for endpoint in self._through if endpoint.name not in avoid]
         return self._policy.pick(now_s, others, key) or chosen
 
     def started(self, name: str, now_s: float, *, again: bool = False) -> None:

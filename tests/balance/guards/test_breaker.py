@@ -50,6 +50,12 @@ def test_it_opens_at_the_share_of_failures_and_not_before_enough_requests() -> N
     assert state(mixed) is State.OPEN
 
 
+def test_failures_that_left_the_window_count_no_more() -> None:
+    breaker = Breaker(window=20, requests_min=10, share=0.5)
+    send(breaker, 0.0, [False] * 4 + [True] * 20 + [False] * 9)
+    assert state(breaker) is State.CLOSED
+
+
 def test_open_refuses_until_its_time() -> None:
     breaker = opened()
     assert not breaker.allows(4.999)

@@ -47,7 +47,7 @@ def test_good_latency_raises_the_limit_while_it_is_used() -> None:
     assert limit.limit == 20
     limit.finished(1.1, 0.1, True, 10)
     assert limit.limit == 24  # 20 + sqrt(20)
-    limit.finished(1.2, 0.1, True, 11)
+    limit.finished(1.3, 0.1, True, 11)
     assert limit.limit == 24  # less than half of it was used
 
 
