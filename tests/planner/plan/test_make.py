@@ -40,6 +40,7 @@ def test_more_load_never_fewer_nodes(per_s: float, factor: float) -> None:
     assert more.chosen.nodes >= less.chosen.nodes
 
 
+@pytest.mark.timeout(600)  # for the full profile
 @given(st.floats(24, 200), st.floats(1, 4), st.sampled_from([0.9, 0.99, 0.999, 0.9999, 0.99999]))
 def test_a_tighter_objective_is_never_cheaper(latency_ms: float, factor: float, availability: float) -> None:
     loose = plan(intent(objective={"latency_ms": latency_ms * factor, "availability": 0.9})).chosen.cost
@@ -56,6 +57,7 @@ def test_more_losses_never_fewer_nodes(nodes: int, zones: int, together: bool, p
     assert plan(intent(**base, survive={"nodes": nodes, "zones": zones, "together": True})).chosen.nodes >= fewer
 
 
+@pytest.mark.timeout(600)  # for the full profile
 @given(st.floats(0, 5000), st.integers(1, 5))
 def test_more_data_never_fewer_nodes(size_gb: float, replication: int) -> None:
     kind = NodeType(name="d", price_per_month=10, cores=4, memory_gb=16, disk_gb=500, network_mb_per_s=100)

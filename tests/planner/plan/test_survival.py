@@ -138,6 +138,11 @@ def test_two_zones_hold_no_majority_that_survives_one() -> None:
     assert isinstance(found, quorum.NoGroup) and "one more zone" in found.why
 
 
+def test_more_losses_than_the_most_voters_survive() -> None:
+    found = quorum.voters(Site(), Survive(nodes=4), 0.9, 7)
+    assert isinstance(found, quorum.NoGroup) and "with 7, 3 would be left" in found.why and "voters.most" in found.why
+
+
 def test_replicas_grow_until_enough_are_in_sync() -> None:
     """Two replicas in sync after losing one of two zones: two in each."""
     found = quorum.replicas(Site(zones=2, zone_availability=0.999), Survive(zones=1), 0.99, 3, 2)

@@ -95,7 +95,8 @@ def impossible(last: str, what: str, site: Site, survive: Survive) -> str:
     if what == "voters" and 2 * (lost.zones + lost.regions * site.zones) >= zones:
         hint = "half of the zones can hold no majority: use one more zone or region, if only for a single voter"
         return f"no number of voters survives losing {lost} of {zones} zones: {hint}"
-    return f"{last}; more do not help: name more zones, relax the availability, or tolerate fewer losses"
+    more = "; raise voters.most" if what == "voters" else ""
+    return f"{last}, and more are not tried: name more zones, relax the availability, or tolerate fewer losses{more}"
 
 
 def chosen_parts(intent: Intent, availability: float) -> tuple[dict[str, Group], list[str]]:
