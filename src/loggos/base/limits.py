@@ -179,7 +179,7 @@ SIM_VIOLATIONS_SHOWN_MAX: Final = 5  # of one seed; the first ones tell most
 # --- load balancing: pool, middleware ----------------------------------------------------------------------------------------
 METER_WINDOW_S: Final = 10.0  # latencies older than this no longer say how fast a server is now
 METER_SAMPLES_MAX: Final = 16  # kept for one number of requests in flight: a median that is steady and still follows in time
-METER_LEVELS_MAX: Final = 256  # numbers of requests in flight that are told apart; with the samples, 4,096 pairs of floats at most
+METER_LEVELS_MAX: Final = 256  # numbers of requests in flight that are told apart; with the samples, 4,096 pairs of floats
 LOAD_HEADER_BYTES_MAX: Final = 4 << 10  # a load report that is longer is not read: ours has 60 bytes
 POOL_ENDPOINTS_MAX: Final = 10_000  # in one pool: beyond it every client should see a subset
 POOL_REFRESH_S: Final = 10.0  # how often a source is asked for members, unless told otherwise
@@ -196,7 +196,7 @@ POOL_FIRST_MEMBERS_TIMEOUT_S: Final = 5.0  # a request waits this long for the f
 POOL_FIRST_RETRY_S: Final = 0.5  # a source that has named nobody yet is asked again after this long
 CALL_TRIES: Final = 3  # of one call: the first and two retries, at three different end points
 CALL_TRIES_MAX: Final = 10  # more is not patience but load
-CALL_BACKOFF_S: Final = 0.025  # the first pause is drawn from 0 to this, and doubles: a retry goes elsewhere, so it need not be long
+CALL_BACKOFF_S: Final = 0.025  # the first pause is drawn from 0 to this, and doubles; a retry goes elsewhere, so it is short
 CALL_BACKOFF_S_MAX: Final = 0.25  # a pause is drawn from 0 to this at the most
 
 # --- planning: measurements and forecasts ------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ CONCURRENCY_MAX: Final = 1_000_000  # the most that an adaptive concurrency limi
 
 # --- discrete-event simulation -----------------------------------------------------------------------------------------------
 DES_EVENTS_MAX: Final = 1_000_000_000  # of one run: half an hour; a model that has not ended by then feeds itself
-DES_IDLE_TIMERS_MIN: Final = 1_024  # timers that were called off are swept out of the queue when they are half of it, and this many
+DES_IDLE_TIMERS_MIN: Final = 1_024  # timers called off are swept out of the queue when they are half of it, and this many
 FARM_SERVERS_MAX: Final = 100_000  # of one simulated farm: what a million events a second still move
 FARM_BALANCERS_MAX: Final = 10_000
 
