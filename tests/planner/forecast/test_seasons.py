@@ -7,7 +7,7 @@ import pytest
 
 from loggos.base.errors import InputError
 from loggos.planner.forecast.history import history_of
-from loggos.planner.forecast.seasons import level_shifts, moving_average, phase_medians, seasons_of, without_shifts
+from loggos.planner.forecast.seasons import level_shifts, moving_average, phase_levels, phase_medians, seasons_of, without_shifts
 from loggos.planner.observe.findings import Kind, Ledger
 from loggos.planner.types import Floats
 from tests.planner.forecast.loads import hourly, series
@@ -83,4 +83,5 @@ def test_averages_and_phases() -> None:
     assert np.allclose(moving_average(line, 5)[2:-2], line[2:-2])
     assert moving_average(line, 1).tolist() == [9.5] * 20
     assert phase_medians(np.tile([1.0, 2.0, 6.0], 5), 3).tolist() == [-1.0, 0.0, 4.0]
+    assert phase_levels(np.r_[3.0, np.tile([1.0, 2.0, 3.0], 6), 1.0, 50.0, -9.0], 3).tolist() == [1.0, -1.0, 0.0]
     assert phase_medians(np.array([1.0, 2.0, 6.0, 3.0]), 3).tolist() == [0.0, 0.0, 4.0]

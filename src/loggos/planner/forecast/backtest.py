@@ -3,15 +3,19 @@
 Rules: origins lie in the second half of the history, evenly, at most 8; the stretch is as long as the horizon where the history
 allows. MASE: mean absolute error relative to the seasonal naive one inside the window, so 1 is as good as naive one season ahead.
 Coverage: the share of what came that lay within the model's interval. Values that were filled in are not judged on. The seasonal
-naive forecast is the bar: another model is taken only if it is better on average by 2 % and at half of the origins at least.
+naive forecast is the bar: another model is taken only if it is better at half of the origins at least, and on average by 2 %
+(by more where stretches overlap, for then they prove less).
 
 The spread of the chosen model's paths is scaled so that past coverage becomes nominal (as conformal prediction does, with one
-factor, bounded). Source: Hyndman and Koehler (2006), "Another look at measures of forecast accuracy"; Tashman (2000),
-"Out-of-sample tests of forecasting accuracy".
+factor, bounded), and a little further, the more the origins disagree on that factor.
+
+Source: Hyndman and Koehler (2006), "Another look at measures of forecast accuracy"; Tashman (2000), "Out-of-sample tests of
+forecasting accuracy".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -27,7 +31,8 @@ from loggos.planner.types import Floats
 LEVELS = (0.8, 0.95)
 ORIGINS_MIN = 2
 _PATHS = 200
-_BETTER_BY = 0.02
+_BETTER_BY = 0.02  # and more where few stretches do not overlap: by 0.1 divided by their number
+_BETTER_BY_ONE = 0.1
 _SCALE_RANGE = (0.5, 3.0)
 _WINDOW_SHARE = 0.5  # of the history before the first origin
 _STRETCH_SHARE = 2 / 3  # of the rest is the longest stretch
@@ -94,8 +99,9 @@ def backtest(
         for name, fit in fits.items():
             fitted = fit(training)
             outcomes[name].append(None if fitted is None else _judge(fitted, training, came, judged, rng))
-    scores = tuple(_score(name, found, outcomes[NAIVE]) for name, found in outcomes.items() if None not in found)
-    return Backtest(_choose(scores), scores, stretch, fits)
+    independent = max(1.0, (len(history.values) - origins[0]) / stretch)  # stretches that do not overlap
+    scores = tuple(_score(name, found, outcomes[NAIVE], independent) for name, found in outcomes.items() if None not in found)
+    return Backtest(_choose(scores, _BETTER_BY + _BETTER_BY_ONE / independent), scores, stretch, fits)
 
 
 def _judge(fitted: Fitted, training: Training, came: Floats, judged: NDArray[np.bool_], rng: Generator) -> _Outcome | None:
@@ -118,22 +124,24 @@ def _judge(fitted: Fitted, training: Training, came: Floats, judged: NDArray[np.
     return _Outcome(float(errors.mean()) / scale, tuple(coverage), reach)
 
 
-def _score(name: str, found: Sequence[_Outcome | None], naive: Sequence[_Outcome | None]) -> Score:
+def _score(name: str, found: Sequence[_Outcome | None], naive: Sequence[_Outcome | None], independent: float) -> Score:
     outcomes = [outcome for outcome in found if outcome is not None]
     wins = sum(a.mase < b.mase for a, b in zip(outcomes, naive, strict=True) if b is not None)
     coverage = tuple(float(np.mean([outcome.coverage[i] for outcome in outcomes])) for i in range(len(LEVELS)))
     reach = np.concatenate([outcome.reach for outcome in outcomes])
-    spread = float(np.clip(np.quantile(reach, LEVELS[-1]), *_SCALE_RANGE))
+    each = np.array([np.quantile(outcome.reach, LEVELS[-1]) for outcome in outcomes])
+    doubt = float(each.std() / max(float(each.mean()), 1e-12)) / math.sqrt(independent)
+    spread = float(np.clip(np.quantile(reach, LEVELS[-1]) * (1 + doubt), *_SCALE_RANGE))
     return Score(name, float(np.mean([outcome.mase for outcome in outcomes])), coverage, wins, len(outcomes), spread)
 
 
-def _choose(scores: Sequence[Score]) -> str:
+def _choose(scores: Sequence[Score], better_by: float) -> str:
     naive = next((score for score in scores if score.model == NAIVE), None)
     if naive is None:
         return NAIVE
     better = [
         score
         for score in scores
-        if score.model != NAIVE and score.mase < (1 - _BETTER_BY) * naive.mase and 2 * score.wins >= score.origins
+        if score.model != NAIVE and score.mase < (1 - better_by) * naive.mase and 2 * score.wins >= score.origins
     ]
     return min(better, key=lambda score: score.mase).model if better else NAIVE

@@ -1,7 +1,7 @@
 """The models: each fits a training window and simulates futures as paths. Pure; chance comes from the generator handed in.
 
     SeasonalNaive   the last season again; its errors are past differences between seasons, drawn in whole seasons and added up
-    TheilSen        a Theil-Sen line, the median of each phase, a wandering level (AR(1) over days), and noise drawn in blocks;
+    TheilSen        a Theil-Sen line, the level of each phase, a wandering level (AR(1) over days), and noise drawn in blocks;
                     in logarithms (growth in percent) where all is positive
     Smoothing       exponential smoothing of level, damped trend and season (ETS), fitted by statsmodels on the recent past;
                     multiplicative where all is positive
@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from loggos.base.limits import FORECAST_ETS_POINTS_MAX
-from loggos.planner.forecast.seasons import deviation, moving_average, phase_medians
+from loggos.planner.forecast.seasons import deviation, moving_average, phase_levels, phase_medians
 from loggos.planner.types import Floats
 
 Generator = np.random.Generator
@@ -176,7 +176,7 @@ def _theil_sen(training: Training, values: Floats, logarithmic: bool) -> Fitted 
     slope, _ = _line(plain, block)
     # the moving average is flat at both ends: the profile once more, from what the line leaves
     ahead = np.arange(size, dtype=np.float64)
-    profile = phase_medians(values - slope * ahead, season) if season > 1 else np.zeros(1)
+    profile = phase_levels(values - slope * ahead, season) if season > 1 else np.zeros(1)
     plain = values - np.resize(profile, size)
     slope, off = _line(plain, block)
     line = slope * (ahead - (size - 1))
