@@ -57,7 +57,7 @@ def test_trends_are_followed_better_than_naive_and_covered(name: str) -> None:
             [shift] = [finding for finding in made.findings if finding.kind is Kind.LEVEL_SHIFT]
             assert "events" in shift.advice
     assert error < 0.9 * naive_error
-    assert 0.70 <= float(np.mean(covered[0])) <= 0.90 and 0.90 <= float(np.mean(covered[1])) <= 0.99
+    assert 0.70 <= float(np.mean(covered[0])) <= 0.92 and 0.90 <= float(np.mean(covered[1])) <= 0.998
 
 
 @pytest.mark.full
