@@ -310,7 +310,7 @@ def do_bench(venv: "Venv", arguments: "list[str]") -> "int":
 
 
 def do_test(venv: "Venv", arguments: "list[str]") -> "int":
-    """Without arguments: everything, a process per core. With arguments: as pytest has it, so that -x, --pdb and the like work."""
+    """Without arguments: everything, a process per core. With arguments: as pytest has it, so that -x, --pdb and such work."""
     spread = [] if arguments else ["-n", str(min(os.cpu_count() or 1, TEST_PROCESSES_MAX)), "--dist", "loadfile"]
     return hand_over(pytest(venv, "-m", "not full", *spread, *arguments))
 
