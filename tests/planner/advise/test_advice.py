@@ -40,7 +40,7 @@ def test_a_lock_service_fits_today() -> None:
     ("needs", "service", "said"),
     [
         (Needs(uses=["configuration"], data_gb=50), "coordination", "in every node's memory"),
-        (Needs(uses=["locks"], writes_per_s=100_000), "coordination", "shard the data over several cells"),
+        (Needs(uses=["locks"], writes_per_s=500_000), "coordination", "shard the data over several cells"),
         (Needs(uses=["configuration"], item_kb=5_000, data_gb=1), "coordination", "one request is at most 1,024 KB"),
         (Needs(uses=["membership"], clients=50_000), "coordination", "sessions"),
         (Needs(uses=["locks"], regions=["a", "b", "c"], survive="region", latency_ms=20), "coordination", "give up its survival"),

@@ -30,12 +30,12 @@ SERVICES: Final = (
 
 # Three nodes on one machine with 2 cores, 100-byte values, fdatasync by a quorum before every acknowledgement: bench/RESULTS.md,
 # 2026-11-23. Another machine differs; `loggos bench coordination` measures it.
-WRITES_PER_S: Final = 18_270.0  # 50 clients, one write at a time each; p99 8.3 ms
-WRITES_PIPELINED_PER_S: Final = 140_964.0
-READS_PER_S: Final = 100_938.0
-WRITE_MS: Final = 0.57  # one client, median
+WRITES_PER_S: Final = 28_412.0  # 50 clients, one write at a time each; p99 4.5 ms
+WRITES_PIPELINED_PER_S: Final = 213_203.0
+READS_PER_S: Final = 95_972.0
+WRITE_MS: Final = 0.64  # one client, median
 FAILOVER_MS: Final = 31.0  # the leader is killed: worse of two medians; 1.0 s if it is only paused
-NODE_MIB: Final = 157.0  # resident, after that run
+NODE_MIB: Final = 152.0  # resident, after that run
 ITEM_KB_MAX: Final = 1024.0  # one request
 TREE_GB_MAX: Final = 2.0  # a rule of thumb: all of it is in every node's memory, and is read at every start
 CLIENTS_MAX: Final = 10_000  # a rule of thumb: sessions of one cell
