@@ -42,7 +42,7 @@ class Contender(NamedTuple):
 CONTENDERS: Final = (
     Contender("round robin", "round_robin"),
     Contender("two choices, own counts", "p2c"),
-    Contender("two choices, reported load", "p2c", MappingProxyType({"load": "reported"})),
+    Contender("two choices, reported load", "p2c", MappingProxyType({"load": "reported", "probe": True})),
     Contender("Prequal", "prequal"),
 )
 
