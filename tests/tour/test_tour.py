@@ -50,11 +50,18 @@ def test_a_small_chapter_of_decisions_proves_itself(tmp_path: Path, capsys: pyte
     assert page.count("<h1>") == 3 and page.count("<svg") >= 4, "decisions, advice and plan, with their plots"
 
 
+def heed_interrupts() -> None:
+    """Whoever runs the tests in the background may have made them ignore SIGINT, which children inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start_tour(directory: Path) -> subprocess.Popen[bytes]:
     """The tour in the middle of its work: the first fault is behind it."""
     words = [sys.executable, "-m", "loggos.cli.main", "tour", "--report", str(directory / "report.html")]
     environment = {**child_environment(), "TMPDIR": str(directory)}
-    tour = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, start_new_session=True)
+    tour = subprocess.Popen(
+        words, stdout=subprocess.PIPE, env=environment, start_new_session=True, preexec_fn=heed_interrupts
+    )
     assert tour.stdout is not None
     for line in tour.stdout:
         if b"200 of" in line:
