@@ -394,6 +394,8 @@ def main() -> None:
         uvloop.run(serve(json.loads(options.serve)))
         return
     names = options.only.split(",") if options.only else [*ROWS, *HAPROXY]
+    if unknown := [name for name in names if name not in ROWS and name not in HAPROXY]:
+        sys.exit(f"--only {','.join(unknown)}: there is {', '.join([*ROWS, *HAPROXY])}")
     if shutil.which("haproxy") is None:
         sys.stderr.write("HAProxy is not installed (apt install haproxy): its rows are left out\n")
         names = [name for name in names if name not in HAPROXY]
