@@ -126,3 +126,21 @@ def test_a_lone_writer_does_not_wait() -> None:
                 await asyncio.sleep(GATHER_MS / 100_000)
 
     in_simulation(scenario)
+
+
+def test_after_waits_in_vain_fewer_slots_wait() -> None:
+    """Writers that never come back within the time: of the slots that follow, ever more leave at once."""
+
+    async def scenario(cell: Cell) -> None:
+        leader = await behind_a_slot_of_four(cell)
+        waits = []
+        for number in range(12):
+            await cell.propose(leader.number, b"b=1")
+            waits.append(not leader.replica.engine.in_flight())
+            await until(lambda number=number: leader.ledger.totals.get("b") == 5 * number + 1)  # type: ignore[misc]
+            await cell.propose(leader.number, b"b=1", b"b=1", b"b=1", b"b=1")
+            while leader.ledger.totals.get("b") != 5 * number + 5:  # noqa: ASYNC110 - finer than `until`
+                await asyncio.sleep(GATHER_MS / 100_000)
+        assert waits[0] and 2 <= sum(waits) <= 4, waits
+
+    in_simulation(scenario)

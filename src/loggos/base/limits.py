@@ -27,6 +27,7 @@ EARLY_SLOT_MS: Final = 2
 # behind it is there again, but not for longer than this
 GATHER_SHARE: Final = 0.75
 GATHER_MS: Final = 1
+GATHERS_LEFT_OUT_MAX: Final = 63  # slots that wait for nobody after a wait that was in vain: 1, 3, 7, … of them
 WINDOW_SLOTS: Final = 64  # alpha: a proposer works only on slots up to its chosen prefix plus this (rule 4)
 BATCH_BYTES_MAX: Final = 1 << 20  # payload of one slot, unless a single command is larger; bounds one disk write
 COMMAND_BYTES_MAX: Final = (1 << 20) + 4096  # one client frame with its run header

@@ -9,7 +9,7 @@ Rules:
 - Events of operation k reach a client before the reply of operation k and before everything after it.
 - A session is served by the connection of its highest generation; an older one on this node is closed.
 - While no leader is known nothing is proposed: a connect request is held here, writes wait with their client. So neither can be
-  applied after its client has gone elsewhere, nor is it given up with what had been sent to the leader that was lost.
+  applied after its client was seen to go, nor is it given up with what had been sent to the leader that was lost.
 - A node that has known no leader for a while sends its clients away: it can neither keep their sessions alive nor tell them
   that they died.
 
@@ -429,7 +429,7 @@ class CoordinationService:
 
     def interrupted(self) -> None:
         self.counters.interruptions += 1
-        held = [self._attaching[nonce] for nonce in self._held]
+        held = dict.fromkeys(self._attaching[nonce] for nonce in self._held)
         unknown = [client for client in self._all_clients() if self.fate_unknown(client) and client not in held]
         if unknown:
             logger.info("%d clients are disconnected: the outcome of their last requests is unknown", len(unknown))

@@ -27,6 +27,7 @@ from loggos.base.limits import (
     EARLY_SLOT_MS,
     GATHER_MS,
     GATHER_SHARE,
+    GATHERS_LEFT_OUT_MAX,
     LOG_TAIL_BYTES,
     SEGMENT_BYTES,
     SNAPSHOT_JOURNAL_BYTES,
@@ -134,6 +135,9 @@ class Replica:
         self._proposed_runs = 0  # how many runs it took; 0 once it is chosen
         self._awaited_runs = 0  # how many the next one waits for
         self._awaited_until_s = 0.0
+        self._has_waited = False  # for writers of the last slot
+        self._gathers_left_out = 0  # so many slots wait for nobody
+        self._in_vain = 0  # how many were left out after the last wait, which was in vain
         self._wakes = False
         self.writes_stopped = ""
         self._handlers: dict[Type, Callable[[NodeId, Incarnation, bytes], None]] = {
@@ -370,16 +374,32 @@ class Replica:
         now = self.world.clock.monotonic()
         if self.engine.in_flight():
             return (now - self._proposed_s) * 1000 >= EARLY_SLOT_MS
-        if self.outbox.queue_runs >= self._awaited_runs or now >= self._awaited_until_s:
-            return True
-        self._wake_in_time()
-        return False
+        if self.outbox.queue_runs < self._awaited_runs and now < self._awaited_until_s:
+            self._has_waited = True
+            self._wake_in_time()
+            return False
+        if self._has_waited:
+            self._learn_from_wait()
+        return True
 
     def _await_others(self) -> None:
         """The last slot was just chosen. Whoever wrote in it or waits behind it will soon have something to write, as a rule."""
-        self._awaited_runs = int(GATHER_SHARE * (self._proposed_runs + self.outbox.queue_runs))
+        if self._gathers_left_out:
+            self._gathers_left_out -= 1
+            self._awaited_runs = 0
+        else:
+            self._awaited_runs = int(GATHER_SHARE * (self._proposed_runs + self.outbox.queue_runs))
         self._awaited_until_s = self.world.clock.monotonic() + GATHER_MS / 1000
         self._proposed_runs = 0
+        self._has_waited = False
+
+    def _learn_from_wait(self) -> None:
+        """Writers that are further away than GATHER_MS, or have gone, are awaited ever less often."""
+        self._has_waited = False
+        if self.outbox.queue_runs >= self._awaited_runs:
+            self._in_vain = 0
+        else:
+            self._gathers_left_out = self._in_vain = min(2 * self._in_vain + 1, GATHERS_LEFT_OUT_MAX)
 
     def _wake_in_time(self) -> None:
         if not self._wakes:
