@@ -394,9 +394,9 @@ class Replica:
         self._has_waited = False
 
     def _learn_from_wait(self) -> None:
-        """Writers that are further away than GATHER_MS, or have gone, are awaited ever less often."""
+        """If not half of the awaited came, they are further away than GATHER_MS, or have gone: they are awaited less often."""
         self._has_waited = False
-        if self.outbox.queue_runs >= self._awaited_runs:
+        if 2 * self.outbox.queue_runs >= self._awaited_runs:
             self._in_vain = 0
         else:
             self._gathers_left_out = self._in_vain = min(2 * self._in_vain + 1, GATHERS_LEFT_OUT_MAX)
