@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from loggos.base.errors import ConfigError, InputError
 from loggos.cli.plan import asked, need_extra, plan_app
 from loggos.planner.advise.sample import SAMPLE_INTENT, SAMPLE_NEEDS
+from tests.planner.observe.test_prometheus import prometheus, server
 from tests.planner.plan.samples import SMALL
 
 
@@ -55,7 +56,16 @@ def test_reports_by_the_ending_of_their_name(shop: Path, tmp_path: Path) -> None
         assert run("make", "--intent", str(shop), "--report", str(tmp_path / name)).exit_code == 0
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
     assert "is .html or .md, not plan.pdf" in bad("make", "--intent", str(shop), "--report", "plan.pdf")
-    assert "cannot write" in bad("make", "--intent", str(shop), "--report", str(tmp_path / "none" / "plan.md"))
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(shop: Path, tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.toml")  # what is not there is not even looked for
+    for words in (["make", "--intent", absent], ["advise", "--needs", absent]):
+        result = run(*words, "--report", str(tmp_path / "none" / "plan.md"))
+        assert isinstance(result.exception, ConfigError) and "there is no directory" in str(result.exception)
+        assert "is .html or .md, not plan.pdf" in bad(*words, "--report", "plan.pdf")
+    result = run("make", "--intent", str(shop), "--report", str(tmp_path))
+    assert isinstance(result.exception, InputError | ConfigError) and not result.output
 
 
 def test_no_plan_is_exit_code_1_with_what_nearly_does(shop: Path) -> None:
@@ -112,11 +122,12 @@ def test_advise_from_a_file_from_standard_input_and_for_programs(tmp_path: Path)
 
 
 def test_advice_that_cannot_be_met_is_exit_code_1() -> None:
-    assert run("advise", stdin='regions = ["a", "b"]\nsurvive = "region"\n').exit_code == 1
+    assert run("advise", stdin='uses = ["locks"]\nregions = ["a", "b"]\nsurvive = "region"\n').exit_code == 1
 
 
 def test_bad_needs() -> None:
     assert "standard input:1: there is no key region: did you mean regions?" in bad("advise", stdin="region = ['a']\n")
+    assert 'standard input does not say what the application shares: write for example uses = ["locks"' in bad("advise")
 
 
 def test_questions_are_asked_again_until_they_make_sense(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +161,43 @@ def test_a_server_is_asked_for_a_query() -> None:
     assert "say what to ask it for" in bad("observe", "http://127.0.0.1:1")
     assert "both must be above 0" in bad("observe", "http://127.0.0.1:1", "--query", "up", "--step-s", "0")
     assert "127.0.0.1:1" in bad("observe", "http://127.0.0.1:1", "--query", "up")
+
+
+def test_a_server_is_asked_for_a_year_of_hours_and_with_a_token_unless_told() -> None:
+    with server(prometheus) as (address, asked):
+        words = ["observe", address, "--query", "load"]
+        for more in ([], ["--token", "said", "--days", "2", "--step-s", "60"]):
+            result = CliRunner().invoke(plan_app, [*words, *more], env={"LOGGOS_PROMETHEUS_TOKEN": "held"})
+            assert result.exit_code == 0, result.output
+    spans = [(float(one.form["end"]) - float(one.form["start"]), float(one.form["step"]), one.authorization) for one in asked]
+    assert spans == [(365 * 86_400, 3_600, "Bearer held"), (2 * 86_400, 60, "Bearer said")]
+
+
+def test_what_only_a_server_heeds_is_refused_for_a_file(tmp_path: Path, shop: Path) -> None:
+    load = str(hours(tmp_path / "load.csv"))
+    for words in (["observe", load], ["forecast", load], ["make", "--intent", str(shop), "--data", load]):
+        for option in ("--days", "--step-s", "--token", "--query"):
+            said = bad(*words, option, "30")
+            assert said.startswith(f"{option}: only for a Prometheus server (http://HOST:PORT), and {load} is a file")
+            assert "\n" not in said and ("--months" in said) == (option == "--days")
+    assert bad("observe", load, "--days", "365", "--query", "up").startswith("--query, --days: only for")
+    assert "name it, --data http://HOST:PORT" in bad("make", "--intent", str(shop), "--query", "up")
+
+
+def test_a_token_in_the_environment_leaves_files_alone(tmp_path: Path) -> None:
+    load = hours(tmp_path / "load.csv")
+    assert CliRunner().invoke(plan_app, ["observe", str(load)], env={"LOGGOS_PROMETHEUS_TOKEN": "secret"}).exit_code == 0
+
+
+def test_observe_tells_the_resets_of_a_counter_as_forecast_does(tmp_path: Path) -> None:
+    path = tmp_path / "counter.csv"
+    rows = [f"{1_700_006_400 + 3600 * hour},{1000 * (hour % 100) + hour % 24 * 7}" for hour in range(24 * 14)]
+    path.write_text("time,requests_total\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    seen = [line for line in run("observe", str(path)).stderr.splitlines() if "it was reset, and counted on from 0" in line]
+    assert len(seen) == 3 and seen[0].startswith("loggos: note: 2023-11-19T04:00:00Z: requests_total fell from")
+    assert all(line in run("forecast", str(path), "--months", "0.2").stderr.splitlines() for line in seen)
+    findings = json.loads(run("observe", str(path), "--json").stdout)["findings"]
+    assert sum(finding["kind"] == "counter reset" for finding in findings) == 3
 
 
 def test_the_manual_shows_what_is_printed() -> None:

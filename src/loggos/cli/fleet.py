@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from loggos.app.reports import check_report_path, write_report
+
 fleet_app = typer.Typer(help="Resource management: what runs where, and what if it were decided otherwise.", no_args_is_help=True)
 
 
@@ -35,6 +37,8 @@ def whatif(
     from loggos.fleet.whatif.report import as_data, html, table, title
     from loggos.fleet.whatif.trace import read_trace
 
+    if report is not None:
+        check_report_path(report)
     names = list(scores.NAMES) if not policy or "all" in policy else list(dict.fromkeys(policy))
     for name in names:
         scores.make(name, ())  # an unknown one is said before hours of work
@@ -44,12 +48,12 @@ def whatif(
         if not as_json:
             print(f"loggos: replaying under {name}", file=sys.stderr, flush=True)
         outcomes.append(replay(read, name, departures, not learn))
-    if report is not None:
-        report.write_text(html(read, outcomes), encoding="utf-8")
     if as_json:
         print(json.dumps({"trace": read.name, "outcomes": [as_data(outcome) for outcome in outcomes]}))
-        return
-    heads, rows = table(outcomes)
-    show(title(read, departures), heads, rows)
-    if report is not None:
-        print(f"report: {report}")
+    else:
+        heads, rows = table(outcomes)
+        show(title(read, departures), heads, rows)
+    if report is not None:  # last, so that what was replayed is shown even if the disk is full
+        write_report(report, html(read, outcomes))
+        if not as_json:
+            print(f"report: {report}")

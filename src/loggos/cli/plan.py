@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from loggos.app.reports import check_report_path, write_report
 from loggos.base.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -32,14 +34,16 @@ plan_app = typer.Typer(help="How many machines, of what size, and why; which ser
 
 MONTH_S = 365.25 * 86_400 / 12
 DAY_S = 86_400.0
+DAYS, STEP_S = 365.0, 3_600.0  # how far back, and on which steps, a server is asked unless told
+TOKEN_VARIABLE = "LOGGOS_PROMETHEUS_TOKEN"
 SEED = 1  # of the simulated futures: the same data give the same plan
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 SeriesOption = Annotated[str | None, typer.Option("--series", help="Which series of the data; not needed if there is one")]
 DataArgument = Annotated[str, typer.Argument(help="CSV, Prometheus text, a saved answer of its API, or a server's address")]
 QueryOption = Annotated[str | None, typer.Option("--query", help="What to ask a Prometheus server for")]
-DaysOption = Annotated[float, typer.Option("--days", help="How far back to ask a server")]
-StepOption = Annotated[float, typer.Option("--step-s", help="How far apart a server's points should be")]
-TokenOption = Annotated[str, typer.Option("--token", envvar="LOGGOS_PROMETHEUS_TOKEN", help="Bearer token for a server")]
+DaysOption = Annotated[float | None, typer.Option("--days", help=f"How far back to ask a server: {DAYS:g} unless told")]
+StepOption = Annotated[float | None, typer.Option("--step-s", help=f"Seconds between a server's points: {STEP_S:g} unless told")]
+TokenOption = Annotated[str | None, typer.Option("--token", help=f"Bearer token for a server: {TOKEN_VARIABLE} unless told")]
 ReportOption = Annotated[Path | None, typer.Option("--report", help="Write a report here: .html or .md")]
 SampleOption = Annotated[bool, typer.Option("--sample", help="Print a sample input and stop")]
 
@@ -67,18 +71,26 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text: save it as UTF-8") from None
 
 
-def write_report(report: Report, path: Path) -> None:
-    """As HTML or Markdown, by the name's end."""
+def renderer(path: Path) -> Callable[[Report], str]:
+    """For HTML or Markdown, by the name's end."""
     from loggos.planner.report import html, markdown
 
     kinds = {".html": html.render, ".htm": html.render, ".md": markdown.render}
     render = kinds.get(path.suffix.lower())
     if render is None:
         raise InputError(f"a report is .html or .md, not {path.name}: name it so")
-    try:
-        path.write_text(render(report), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    return render
+
+
+def check_report(path: Path | None) -> None:
+    """Before the work begins: InputError or ConfigError if a report, where one is wanted, cannot be."""
+    if path is not None:
+        renderer(path)
+        check_report_path(path)
+
+
+def save(report: Report, path: Path) -> None:
+    write_report(path, renderer(path)(report))
     note(f"the report is in {path}")
 
 
@@ -88,9 +100,9 @@ def make(
     data: Annotated[str | None, typer.Option(help="Measured requests per second: its forecast replaces load.per_s")] = None,
     series: SeriesOption = None,
     query: QueryOption = None,
-    days: DaysOption = 365.0,
-    step_s: StepOption = 3_600.0,
-    token: TokenOption = "",
+    days: DaysOption = None,
+    step_s: StepOption = None,
+    token: TokenOption = None,
     report: ReportOption = None,
     force: Annotated[bool, typer.Option(help="Forecast beyond twice the history")] = False,
     as_json: JsonOption = False,
@@ -105,6 +117,10 @@ def make(
         return
     if intent is None:
         raise InputError("name the intent with --intent FILE; --sample prints one to begin with")
+    check_report(report)
+    measured = Wanted(data or "", query, days, step_s, token)
+    if data is None and measured.given:
+        raise InputError(f"{measured.given}: only for a Prometheus server: name it, --data http://HOST:PORT, or leave that out")
     from loggos.planner.plan.intent import parse
     from loggos.planner.plan.make import Refusal, plan_text
     from loggos.planner.report import data as plain
@@ -114,12 +130,12 @@ def make(
     peak, source, outlook = None, "", None
     if data is not None:
         wanted = parse(text, str(intent))
-        found = observed(Wanted(data, query, days, step_s, token), as_json)
+        found = observed(measured, as_json)
         ahead_s = (max(wanted.horizon_months * MONTH_S, DAY_S), wanted.lead_time_days * DAY_S)
         peak, source, outlook = foreseen(request_rate(found, series), *ahead_s, force, as_json)
     answer = plan_text(text, str(intent), peak, source)
     if report is not None:
-        write_report(of_plan.report(answer, outlook), report)
+        save(of_plan.report(answer, outlook), report)
     if as_json:
         print(json.dumps(plain.of_plan(answer)))
     else:
@@ -176,6 +192,7 @@ def advise(
     if sample:
         print(SAMPLE_NEEDS, end="")
         return
+    check_report(report)
     if needs is None and sys.stdin.isatty():
         wanted = asked()
     else:
@@ -183,7 +200,7 @@ def advise(
         wanted = parse(read_text(path), str(path) if str(path) != "-" else "standard input")
     advice = give_advice(wanted)
     if report is not None:
-        write_report(of_advice.report(advice), report)
+        save(of_advice.report(advice), report)
     if as_json:
         print(json.dumps(plain.of_advice(advice)))
     else:
@@ -237,13 +254,19 @@ def show_advice(advice: Advice) -> None:
 
 
 class Wanted(NamedTuple):
-    """A file, or the address of a Prometheus server and what to ask it for."""
+    """A file, or the address of a Prometheus server and what to ask it for. None: not said on the command line."""
 
     data: str
     query: str | None = None
-    days: float = 365.0
-    step_s: float = 3_600.0
-    token: str = ""
+    days: float | None = None
+    step_s: float | None = None
+    token: str | None = None
+
+    @property
+    def given(self) -> str:
+        """The options that were said, which only a server heeds."""
+        options = (("--query", self.query), ("--days", self.days), ("--step-s", self.step_s), ("--token", self.token))
+        return ", ".join(name for name, value in options if value is not None)
 
 
 def observed(wanted: Wanted, quiet: bool = False) -> Observation:
@@ -255,11 +278,22 @@ def observed(wanted: Wanted, quiet: bool = False) -> Observation:
     if wanted.data.lower().startswith(("http://", "https://")):
         found = asked_server(wanted)
     else:
+        refuse_given(wanted)
         path = Path(wanted.data)
         kind = Path(path.name.lower().removesuffix(".gz")).suffix
         found = read_dump(path) if kind == ".json" else read_exposition(path) if kind in (".prom", ".txt") else read_csv(path)
     tell(found.findings, quiet)
     return found
+
+
+def refuse_given(wanted: Wanted) -> None:
+    """InputError if a file comes with options that only a server heeds: what they ask for would not happen."""
+    if wanted.given:
+        ahead = "" if wanted.days is None else "; how far ahead a forecast looks is --months, in an intent horizon_months"
+        raise InputError(
+            f"{wanted.given}: only for a Prometheus server (http://HOST:PORT), and {wanted.data} is a file, which is read whole:"
+            f" leave that out{ahead}"
+        )
 
 
 def asked_server(wanted: Wanted) -> Observation:
@@ -268,11 +302,13 @@ def asked_server(wanted: Wanted) -> Observation:
 
     if not wanted.query:
         raise InputError(f"{wanted.data} is a server: say what to ask it for, --query 'sum(rate(http_requests_total[5m]))'")
-    if not (wanted.step_s > 0 and wanted.days > 0):
-        raise InputError(f"--days {wanted.days:g} and --step-s {wanted.step_s:g}: both must be above 0")
-    end_s = time.time() // wanted.step_s * wanted.step_s
-    server = Prometheus(wanted.data, token=wanted.token)
-    return server.query_range(wanted.query, end_s - wanted.days * DAY_S, end_s, wanted.step_s)
+    days, step_s = DAYS if wanted.days is None else wanted.days, STEP_S if wanted.step_s is None else wanted.step_s
+    if not (step_s > 0 and days > 0):
+        raise InputError(f"--days {days:g} and --step-s {step_s:g}: both must be above 0")
+    token = os.environ.get(TOKEN_VARIABLE, "") if wanted.token is None else wanted.token
+    end_s = time.time() // step_s * step_s
+    server = Prometheus(wanted.data, token=token)
+    return server.query_range(wanted.query, end_s - days * DAY_S, end_s, step_s)
 
 
 def tell(findings: Sequence[Finding], quiet: bool) -> None:
@@ -299,7 +335,7 @@ def request_rate(found: Observation, name: str | None) -> Series:
     from loggos.planner.observe.derive import arrival_rate
 
     series = chosen(found, name)
-    if found.metric_types.get(series.name) == "counter" or series.name.endswith("_total"):
+    if found.is_counter(series):
         rate, findings = arrival_rate(series)
         tell(findings, quiet=False)
         return present(rate)
@@ -332,17 +368,20 @@ def foreseen(series: Series, horizon_s: float, lead_s: float, force: bool, quiet
 def observe(
     data: DataArgument,
     query: QueryOption = None,
-    days: DaysOption = 365.0,
-    step_s: StepOption = 3_600.0,
-    token: TokenOption = "",
+    days: DaysOption = None,
+    step_s: StepOption = None,
+    token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What measurements hold, and what is odd about them."""
     need_extra()
     from loggos.cli.tables import show
+    from loggos.planner.observe.clean import counter_resets
     from loggos.planner.observe.findings import described, time_text
 
     found = observed(Wanted(data, query, days, step_s, token))
+    resets = counter_resets(found)
+    tell(resets, quiet=False)
     rows = []
     for series in found.series:
         first, last = time_text(float(series.times_s[0])), time_text(float(series.times_s[-1]))
@@ -350,7 +389,8 @@ def observe(
         rows.append((described(series.name, series.labels), series.unit, f"{len(series.values):,}", first, last, *spread))
     columns = ("series", "unit", "points", "first", "last", "lowest", "mean", "highest")
     if as_json:
-        findings = [{"kind": f.kind, "severity": f.severity, "what": f.what, "where": f.where} for f in found.findings]
+        said = (*found.findings, *resets)
+        findings = [{"kind": f.kind, "severity": f.severity, "what": f.what, "where": f.where} for f in said]
         print(json.dumps({"series": [dict(zip(columns, row, strict=True)) for row in rows], "findings": findings}))
     else:
         show(data, columns, rows)
@@ -406,9 +446,9 @@ def forecast_command(
     data: DataArgument,
     series: SeriesOption = None,
     query: QueryOption = None,
-    days: DaysOption = 365.0,
-    step_s: StepOption = 3_600.0,
-    token: TokenOption = "",
+    days: DaysOption = None,
+    step_s: StepOption = None,
+    token: TokenOption = None,
     months: Annotated[float, typer.Option(help="How far ahead, after the lead time")] = 3.0,
     lead_days: Annotated[float, typer.Option(help="From an order to a node that serves")] = 14.0,
     force: Annotated[bool, typer.Option(help="Also beyond twice the history")] = False,

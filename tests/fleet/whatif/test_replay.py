@@ -99,6 +99,24 @@ def test_the_command(tmp_path: Path) -> None:
     assert isinstance(failed.exception, ConfigError)
 
 
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_read_or_replayed(tmp_path: Path) -> None:
+    for report, said in ((tmp_path / "none" / "x.html", "there is no directory"), (tmp_path, "is a directory")):
+        failed = CliRunner().invoke(fleet_app, ["whatif", "--trace", str(tmp_path / "absent"), "--report", str(report)])
+        assert isinstance(failed.exception, ConfigError) and said in str(failed.exception) and not failed.output
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_was_replayed_is_shown_even_if_the_report_fails(tmp_path: Path, form: list[str]) -> None:
+    write_trace(tmp_path)
+    full = Path("/dev/full")  # there, but without room
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    words = ["whatif", "--trace", str(tmp_path), "--policy", "first_fit", "--report", str(full), *form]
+    failed = CliRunner().invoke(fleet_app, words)
+    assert isinstance(failed.exception, ConfigError) and "/dev/full cannot be written: No space" in str(failed.exception)
+    assert "first_fit" in failed.stdout and "report:" not in failed.stdout
+
+
 # --- the production trace ----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def production() -> Trace:

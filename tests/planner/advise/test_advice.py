@@ -109,11 +109,11 @@ def test_any_needs_get_advice_with_reasons(needs: Needs) -> None:
     [
         ("use = ['locks']", r"needs.toml:1: there is no key use: did you mean uses\?"),
         ("uses = ['lock']", r"needs.toml:1: uses.0: Invalid enum value 'lock'"),
-        ("\nregions = ['a', 'a']", r"needs.toml:2: regions names 'a' twice"),
-        ("regions = ['a']\nhome = 'b'", r"needs.toml:2: home is 'b', which is none of the regions"),
-        ("regions = ['a', 'b']\n[rtt_ms]\na-c = 40", r"needs.toml:2: rtt_ms has 'a-c', which is no pair"),
-        ("survive = 'region'", r"needs.toml:1: survive is region, and there is one region"),
-        ("survive = 'zone'", r"needs.toml:1: survive is zone, and there is one zone"),
+        ("uses = ['locks']\nregions = ['a', 'a']", r"needs.toml:2: regions names 'a' twice"),
+        ("uses = ['locks']\nregions = ['a']\nhome = 'b'", r"needs.toml:3: home is 'b', which is none of the regions"),
+        ("uses = ['locks']\nregions = ['a', 'b']\n[rtt_ms]\na-c = 40", r"needs.toml:3: rtt_ms has 'a-c', which is no pair"),
+        ("uses = ['locks']\nsurvive = 'region'", r"needs.toml:2: survive is region, and there is one region"),
+        ("uses = ['locks']\nsurvive = 'zone'", r"needs.toml:2: survive is zone, and there is one zone"),
         ("writes_per_s = -1", r"needs.toml:1: writes_per_s: Expected `float` >= 0"),
     ],
 )
@@ -122,12 +122,23 @@ def test_bad_needs_are_named_by_line(text: str, message: str) -> None:
         parse(text, "needs.toml")
 
 
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "zones = 3\n"])
+def test_needs_that_do_not_say_what_is_shared_are_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(text, "needs.toml")
+    said = str(caught.value)
+    assert said.startswith('needs.toml does not say what the application shares: write for example uses = ["locks", "events"]')
+    assert all(use in said for use in USES) and "\n" not in said
+    example = said.split("for example ")[1].split(";")[0]
+    assert parse(f"{text}{example}\n").uses == ["locks", "events"]
+
+
 def test_answers_make_the_same_needs_as_a_file() -> None:
     needs = parse(SAMPLE_NEEDS)
     data = msgspec.to_builtins(needs)
     said = {q.key: ", ".join(data[q.key]) if isinstance(data[q.key], list) else str(data[q.key]) for q in QUESTIONS}
     assert needs_of(said) == msgspec.structs.replace(needs, rtt_ms={})
-    assert needs_of({}) == Needs()
+    assert needs_of({}) == Needs(uses=["locks"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,14 @@ from loggos.planner.advise.regions import (
     worth_showing,
 )
 
-THREE = Needs(regions=["a", "b", "c"], rtt_ms={"a-b": 40, "a-c": 95, "b-c": 80}, survive="region", latency_ms=200)
-ROOMS = Needs(regions=["a"], zones=3, survive="zone")
+
+def needing(regions: list[str], **more: Any) -> Needs:
+    """Needs of locks: what is shared decides nothing here."""
+    return Needs(uses=["locks"], regions=regions, **more)
+
+
+THREE = needing(regions=["a", "b", "c"], rtt_ms={"a-b": 40, "a-c": 95, "b-c": 80}, survive="region", latency_ms=200)
+ROOMS = needing(regions=["a"], zones=3, survive="zone")
 
 
 def test_a_write_waits_for_the_nearest_majority() -> None:
@@ -43,24 +50,24 @@ def test_the_recommended_layout_survives_a_region_at_the_least_latency() -> None
 
 
 def test_home_elsewhere_puts_the_leader_there() -> None:
-    best = layouts(Needs(regions=["a", "b", "c"], rtt_ms=THREE.rtt_ms, survive="region", home="b"))[0]
+    best = layouts(needing(regions=["a", "b", "c"], rtt_ms=THREE.rtt_ms, survive="region", home="b"))[0]
     assert (best.leader, best.write_home_ms) == ("b", 40)
 
 
 def test_without_survival_of_a_region_the_voters_stay_together() -> None:
-    best = layouts(Needs(regions=["a", "b", "c"], zones=3, rtt_ms=THREE.rtt_ms, survive="zone"))[0]
+    best = layouts(needing(regions=["a", "b", "c"], zones=3, rtt_ms=THREE.rtt_ms, survive="zone"))[0]
     assert (best.voters, best.write_home_ms) == ((3, 0, 0), 1.0)
 
 
 def test_two_regions_survive_no_region() -> None:
-    needs = Needs(regions=["a", "b"], survive="region")
+    needs = needing(regions=["a", "b"], survive="region")
     assert all(survived(needs, layout.voters) != "region" for layout in layouts(needs))
     assert not good(needs, layouts(needs)[0])
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.data())
 def test_what_is_survived_by_losing_it(regions: int, zones: int, data: st.DataObject) -> None:
-    needs = Needs(regions=[f"r{number}" for number in range(regions)], zones=zones)
+    needs = needing(regions=[f"r{number}" for number in range(regions)], zones=zones)
     voters = tuple(data.draw(st.lists(st.integers(0, 3), min_size=regions, max_size=regions).filter(any)))
     majority = sum(voters) // 2 + 1
     by_region = regions > 1 and all(sum(voters) - count >= majority for count in voters)
@@ -72,7 +79,7 @@ def test_what_is_survived_by_losing_it(regions: int, zones: int, data: st.DataOb
 
 
 def test_availability_by_brute_force() -> None:
-    needs = Needs(regions=["a", "b"], node_availability=0.9, zone_availability=0.95, region_availability=0.97)
+    needs = needing(regions=["a", "b"], node_availability=0.9, zone_availability=0.95, region_availability=0.97)
     whole = 0.0
     for up in product((1, 0), repeat=7):  # two regions, their zones, three nodes: two in a and one in b
         chance = 1.0
@@ -95,8 +102,8 @@ def test_every_spread_once(total: int, places: int) -> None:
 @given(st.sampled_from(["node", "zone", "region"]), st.integers(1, 3), st.integers(2, 3))
 def test_more_survival_is_never_quicker(survive: str, zones: int, regions: int) -> None:
     names = ["a", "b", "c"][:regions]
-    wanted = Needs(regions=names, zones=zones, survive=survive, availability=0.9)  # type: ignore[arg-type]
-    free = Needs(regions=names, zones=zones, survive="nothing", availability=0.9)
+    wanted = needing(regions=names, zones=zones, survive=survive, availability=0.9)
+    free = needing(regions=names, zones=zones, survive="nothing", availability=0.9)
     best = layouts(wanted)[0]
     if good(wanted, best):
         assert best.write_home_ms >= layouts(free)[0].write_home_ms

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loggos.base.errors import InputError
 from loggos.planner.observe.clean import (
     counter_rate,
+    counter_resets,
     filled,
     increases,
     present,
@@ -18,7 +19,7 @@ from loggos.planner.observe.clean import (
     regular,
     series_of,
 )
-from loggos.planner.observe.findings import Kind, Severity
+from loggos.planner.observe.findings import Kind, Observation, Severity
 from loggos.planner.types import Series
 
 MINUTE = 60.0
@@ -81,6 +82,24 @@ def test_a_reset_counts_from_zero_and_is_said_with_its_time() -> None:
     assert rate.values.tolist() == [5.0, 0.5, 2.0] and rate.unit == "1/s"
     [reset] = findings
     assert reset.kind is Kind.RESET and reset.where == "2023-11-14T22:13:40Z" and "150 to 5" in reset.what
+
+
+def test_many_resets_are_counted_through_every_step() -> None:
+    saws = every(10.0, [*ramp(0, 1, 19), *ramp(0, 1, 19)] * 5)  # nine resets
+    for findings in (increases(saws).findings, counter_rate(saws).findings):
+        assert [f.what for f in findings if f.kind is Kind.RESET][5:] == ["and 4 more: counter reset"]
+
+
+def test_resets_are_seen_in_counters_only_and_in_all_of_them() -> None:
+    points = every(10.0, [100, 150, 5, 25], start_s=1.7e9)
+    named = {name: Series(name, "", points.times_s, points.values) for name in ("a_total", "told", "gauge")}
+    single = Series("b_total", "", points.times_s[:1], points.values[:1])
+    below = Series("c_total", "", points.times_s, -points.values)
+    found = Observation((*named.values(), single, below), (), {"told": "counter", "gauge": "gauge"})
+    first, second, negative = counter_resets(found)
+    assert first == increases(named["a_total"]).findings[0] and second.what.startswith("told fell from 150 to 5: it was reset")
+    assert negative.kind is Kind.NEGATIVE and "c_total is -150" in negative.what
+    assert counter_resets(Observation((named["gauge"],), (), {"gauge": "gauge"})) == ()
 
 
 def test_a_gauge_taken_for_a_counter_is_suspected() -> None:

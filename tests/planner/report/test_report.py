@@ -137,8 +137,8 @@ def test_a_refusal_says_why_and_what_nearly_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "needs", [sample_needs(), Needs(), Needs(uses=["events", "files", "batch", "services", "requests"]),
-              Needs(regions=["a", "b"], survive="region")]
+    "needs", [sample_needs(), Needs(uses=["locks"]), Needs(uses=["events", "files", "batch", "services", "requests"]),
+              Needs(uses=["locks"], regions=["a", "b"], survive="region")]
 )  # fmt: skip
 def test_advice_as_a_page_and_as_markdown(needs: Needs) -> None:
     advice = advise(needs)

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from loggos import __version__
 from loggos.app.bench import probe
+from loggos.app.reports import check_report_path, write_report
 from loggos.app.tour import figures
 from loggos.app.tour.lock_chapter import LockChapter, Options
 from loggos.app.tour.proofs import Proof, prove
@@ -60,7 +61,7 @@ def run(chapter: int | None = None, report: Path = Path("tour-report.html"), siz
         facts = machine()
         told = [CHAPTERS[number][1](number, screen, facts, sizes) for number in numbers]
         if bodies := [one.body for one in told if one.body]:
-            report.write_text(render(bodies, {**facts, **software()}, COMMANDS), encoding="utf-8")
+            write_report(report, render(bodies, {**facts, **software()}, COMMANDS))
             screen.line()
             screen.line(f"  the report is {report}")
         return max(one.code for one in told)
@@ -74,14 +75,6 @@ def run(chapter: int | None = None, report: Path = Path("tour-report.html"), siz
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def check_report_path(report: Path) -> None:
-    """ConfigError before anything is started, if the report cannot be written."""
-    if report.is_dir():
-        raise ConfigError(f"--report {report} is a directory: name a file in it")
-    if not report.resolve().parent.is_dir():
-        raise ConfigError(f"--report {report}: there is no directory {report.resolve().parent}: make it, or name another")
 
 
 def machine() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What an application needs, in its own terms: what it shares, how strict that must be, how much of it, how quick, from where.
 
-Rules: unknown keys are refused with their line; every field has a default that a small application would answer, so that a file
-says only what matters. Knows no service.
+Rules: unknown keys are refused with their line; `uses` must be said; every other field has a default that a small application
+would answer, so that a file says only what matters. Knows no service.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ USES: Final[Mapping[Use, str]] = {
     "services": "processes that must be placed on machines and kept running",
     "requests": "requests that are spread over several servers",
 }
-DEFAULT_USES: Final[tuple[Use, ...]] = ("locks",)
 WAN_MS: Final = (40.0, 80.0, 120.0)  # low, usual and high round trip between regions, where it was not measured
 NEAR_MS: Final = 1.0  # between zones of one region, where it was not measured
 
@@ -40,8 +39,8 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`uses`: what is shared. Rates at the peak; `latency_ms` is what most writes may take. `rtt_ms`: round trips between
     regions, by "one-other"; `home`: the region where most writes come from, the first one unless told."""
 
+    uses: Annotated[list[Use], Meta(min_length=1)]
     name: str = "application"
-    uses: Annotated[list[Use], Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(DEFAULT_USES))
     consistency: Literal["linearizable", "sequential", "eventual"] = "linearizable"
     ordering: Literal["total", "key", "none"] = "key"
     access: Literal["small", "append", "random", "scan"] = "small"
@@ -87,7 +86,13 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def parse(text: str, where: str = "needs") -> Needs:
     """The needs that a TOML text states; InputError says what is wrong, and on which line."""
-    needs = read(text, Needs, where)
+    try:
+        needs = read(text, Needs, where)
+    except InputError as error:
+        if "missing required field `uses`" not in str(error):
+            raise
+        what = f'write for example uses = ["locks", "events"]; it can hold {", ".join(USES)}'
+        raise InputError(f"{where} does not say what the application shares: {what}") from None
     for key, problem in problems(needs):
         raise InputError(f"{place(text, where, (key,))}: {problem}")
     return needs

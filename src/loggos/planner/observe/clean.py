@@ -18,7 +18,7 @@ import numpy as np
 
 from loggos.base.errors import InputError
 from loggos.base.limits import OBSERVE_GRID_POINTS_MAX
-from loggos.planner.observe.findings import Finding, Kind, Ledger, Severity, described, duration_text, time_text
+from loggos.planner.observe.findings import Finding, Kind, Ledger, Observation, Severity, described, duration_text, time_text
 from loggos.planner.observe.gather import GAP_STEPS, Duplicates, ordered
 from loggos.planner.types import Floats, Series
 
@@ -84,6 +84,19 @@ def increases(series: Series) -> Cleaned:
         )
     grown = np.where(steps < 0, series.values[1:], steps)
     return Cleaned(Series(series.name, series.unit, series.times_s[1:], grown, series.labels, series.source), ledger.findings())
+
+
+def counter_resets(found: Observation) -> tuple[Finding, ...]:
+    """Where the counters among what was observed were reset, as `increases` says it. A value that no counter has is a finding,
+    too: whoever only looks at the data can go on."""
+    ledger = Ledger()
+    for series in found.series:
+        if found.is_counter(series) and len(series.values) > 1:  # a single scrape tells nothing of resets
+            try:
+                ledger.extend(increases(series).findings)
+            except InputError as error:
+                ledger.add(Kind.NEGATIVE, Severity.WARNING, str(error))
+    return ledger.findings()
 
 
 def counter_rate(series: Series, *, across_gaps: bool = False) -> Cleaned:

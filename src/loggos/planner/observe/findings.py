@@ -60,13 +60,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is odd. `where`: file:line or a time; `advice`: what to do or to measure next."""
+    """One thing that is odd. `where`: file:line or a time; `advice`: what to do or to measure next. `more`: it stands for so many
+    others of its kind, which were not kept."""
 
     kind: Kind
     severity: Severity
     what: str
     where: str = ""
     advice: str = ""
+    more: int = 0
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -92,7 +94,12 @@ class Ledger:
 
     def extend(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self.add(finding.kind, finding.severity, finding.what, finding.where, finding.advice)
+            if finding.more:
+                key = finding.kind, finding.severity
+                self._kept.setdefault(key, [])
+                self._more[key] = self._more.get(key, 0) + finding.more
+            else:
+                self.add(finding.kind, finding.severity, finding.what, finding.where, finding.advice)
 
     def count(self, kind: Kind) -> int:
         """How many findings of a kind there were, of any severity, the ones not kept included."""
@@ -105,7 +112,7 @@ class Ledger:
         for (kind, severity), kept in self._kept.items():
             found += kept
             if more := self._more.get((kind, severity)):
-                found.append(Finding(kind, severity, f"and {more:,} more: {kind}"))
+                found.append(Finding(kind, severity, f"and {more:,} more: {kind}", more=more))
         return tuple(found)
 
 
@@ -119,6 +126,10 @@ class Observation:
     series: tuple[Series, ...]
     findings: tuple[Finding, ...] = ()
     metric_types: dict[str, str] = field(default_factory=dict)
+
+    def is_counter(self, series: Series) -> bool:
+        """By the type that the source tells, or by the name's end."""
+        return self.metric_types.get(series.name) == "counter" or series.name.endswith("_total")
 
     def select(self, name: str, **labels: str) -> tuple[Series, ...]:
         """The series of that name that carry all the given labels; none gives an empty tuple."""
