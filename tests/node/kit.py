@@ -115,6 +115,15 @@ class Watcher:
         self.asked.append(command)
         return self.answers
 
+    def is_attended(self) -> bool:
+        return True
+
+    def needs_all(self) -> bool:
+        return True
+
+    def applied_plainly(self, index: Index, plain: Any) -> None:
+        raise AssertionError("it needs to be told all")
+
     def applied(self, index: Index, command: bytes, outcome: Any) -> None:
         if self.log is not None:
             assert self.log.index == index

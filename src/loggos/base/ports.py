@@ -151,6 +151,20 @@ class Follower(Protocol):
         """Does a client of this node wait for the command's replies? Then the machine is asked to encode them."""
         ...
 
+    def is_attended(self) -> bool:
+        """Does anybody at this node wait for what the log says: a client, a watch? Asked now and then; if not, this node may hear
+        a little later of what is chosen."""
+        ...
+
+    def needs_all(self) -> bool:
+        """Must it be told of every command, by `applied`? If not, it is not told of other nodes' commands of the plainest kind
+        that succeeded, and of its own by `applied_plainly`. Asked anew whenever it was told something."""
+        ...
+
+    def applied_plainly(self, index: Index, plain: Any) -> None:
+        """A command of this node was of the plainest kind and succeeded; `plain` is what the machine says of it."""
+        ...
+
     def applied(self, index: Index, command: bytes, outcome: Any) -> None:
         """A command of this service's machine was applied; its operations took the indices up to `index`. `outcome` is
         what the machine returned."""

@@ -12,6 +12,7 @@ The engine (one object per log) is driven through this seam, and a second engine
     admit(node, incarnation)             this voter came back empty under a new incarnation (rule 6): whoever leads
                                          proposes its Rejoin once it has caught up. For every hello, on every node
     ready() -> Ready | None              what to do now
+    has_news() -> bool                   would `ready` give something?
     persisted(number)                    everything of Ready `number` is durable (and of all before it)
     applied(slot)                        the state machine has applied up to slot
     compact(slot)                        entries up to slot may be forgotten: a durable snapshot covers them
@@ -22,6 +23,8 @@ The engine (one object per log) is driven through this seam, and a second engine
     snapshot_wanted(slot) -> bool        would one at `slot` bring this node further?
     applied_state() -> Mark              (slot, membership, origin_applied) as of the applied slot: part of a snapshot
     peer_chosen(node) -> Slot            how far a peer is, as far as this node has heard
+    attend(on)                           somebody at this node waits for what is chosen, and should hear of it at once
+    peer_attended(node)                  somebody at a peer has begun to: what it asks for came (its heartbeats say the rest)
     pressure(on)                         as much waits for the disk as may: take no entries, propose none; or no longer
     step_down(why)                       give up leadership (hung disk, shutdown)
     status() -> Status

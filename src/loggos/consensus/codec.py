@@ -61,7 +61,7 @@ _LAYOUT: Final[dict[int, tuple[Any, struct.Struct, int | None, bool]]] = {
     6: (Accepted, struct.Struct(">qqqq"), None, False),
     7: (Nack, struct.Struct(">qq"), None, False),
     8: (Heartbeat, struct.Struct(">qqq?"), None, False),
-    9: (HeartbeatReply, struct.Struct(">qqqq"), None, False),
+    9: (HeartbeatReply, struct.Struct(">qqqq?"), None, False),
     10: (Fetch, struct.Struct(">q"), None, False),
     11: (Learn, struct.Struct(">q"), 0, True),
     12: (ReadAsk, struct.Struct(">q"), None, False),
@@ -70,7 +70,8 @@ _LAYOUT: Final[dict[int, tuple[Any, struct.Struct, int | None, bool]]] = {
     15: (Resign, struct.Struct(">q"), None, False),
 }
 _WIRE_KIND: Final[dict[type, int]] = {layout[0]: kind for kind, layout in _LAYOUT.items()}
-_BOOLEAN_AT: Final = {2: 9, 8: 25}  # where a PreVoteReply's and a Heartbeat's boolean stands: only 0 and 1 are one
+# where the boolean of a PreVoteReply, a Heartbeat and its reply stands: only 0 and 1 are one
+_BOOLEAN_AT: Final = {2: 9, 8: 25, 9: 33}
 _READ_GRANT: Final = 13  # the one message with a field that may be negative: slot -1
 
 

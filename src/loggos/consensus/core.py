@@ -24,6 +24,9 @@ from loggos.consensus.types import Entry, HardState, Member, Membership, Message
 Random = Callable[[int], int]  # below(n): a uniform integer in [0, n)
 
 
+Standing = tuple[Role, NodeId, bool, Ballot, bool]  # role, leader, settled, promised, heard
+
+
 class Bounds(NamedTuple):
     """The engine's bounds; the defaults are those of base/limits.py, tests pass smaller ones."""
 
@@ -112,12 +115,13 @@ class Core:
         self.unsaved: list[Entry] = []
         self.must_save = False  # the promise must be persisted with the next Ready
         self.must_sync = False
+        self.attended = True  # somebody at this node waits for what is chosen
         self.is_pressed = False  # as much waits for the disk as may
         self.own_promise = NO_BALLOT
         self.own_votes: list[tuple[Slot, Slot]] = []
         self.snapshots_wanted: list[NodeId] = []
         self.reads_done: list[tuple[int, Slot]] = []
-        self.status_told: tuple[Role, NodeId, bool, Ballot, bool] | None = None
+        self.status_told: Standing | None = None
         self._index_members()
 
     # --- membership ----------------------------------------------------------------------------------------------------------
@@ -177,6 +181,10 @@ class Core:
     def pressure(self, on: bool) -> None:
         """The driver says: as much waits for the disk as memory may hold; or no longer."""
         self.is_pressed = on
+
+    def attend(self, on: bool) -> None:
+        """The driver says: somebody at this node waits for what is chosen; or nobody does."""
+        self.attended = on
 
     def may_store(self) -> bool:
         """May this node take entries that it does not hold? What it does not take is sent again, or fetched, later."""

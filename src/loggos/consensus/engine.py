@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from loggos.base.ids import NO_BALLOT, Incarnation, NodeId, Slot
-from loggos.consensus.core import Persist
+from loggos.consensus.core import Persist, Standing
 from loggos.consensus.reads import Reads
 from loggos.consensus.types import (
     Accept,
@@ -86,8 +86,26 @@ class Paxos(Reads):
 
     # --- effects -------------------------------------------------------------------------------------------------------------
 
+    def has_news(self) -> bool:
+        """Would `ready` give something? If not, and nobody proposes or asks, nothing is left to do before the next event."""
+        lead = self.lead
+        return bool(
+            self.messages
+            or self.messages_after
+            or self.unsaved
+            or self.delivered != self.log.chosen
+            or self.reads_done
+            or self.snapshots_wanted
+            or (lead is not None and (lead.fresh or lead.announced < self.log.chosen or lead.campaign is not None or self.waiting))
+            or self.must_save
+            or self.must_save_config()
+            or self.standing() != self.status_told
+        )
+
     def ready(self) -> Ready | None:
         """What the driver must do now, or None."""
+        if not self.has_news():
+            return None
         committed = self.deliver()
         lead = self.lead
         if lead is not None:
@@ -100,16 +118,16 @@ class Paxos(Reads):
             return None
         self.number += 1
         ready = Ready(
-            number=self.number,
-            hard_state=hard_state,
-            entries=entries,
-            must_sync=self.must_sync,
-            messages=tuple(self.messages),
-            messages_after=tuple(self.messages_after),
-            committed=committed,
-            send_snapshot=tuple(self.snapshots_wanted),
-            reads=tuple(self.reads_done),
-            status=status,
+            self.number,
+            hard_state,
+            entries,
+            self.must_sync,
+            tuple(self.messages),
+            tuple(self.messages_after),
+            committed,
+            tuple(self.snapshots_wanted),
+            tuple(self.reads_done),
+            status,
         )
         self.note_persist(bool(entries))
         self.messages, self.messages_after, self.reads_done, self.snapshots_wanted = [], [], [], []
@@ -148,13 +166,16 @@ class Paxos(Reads):
             self.own_promise = NO_BALLOT
             self.own_votes = []
 
+    def standing(self) -> Standing:
+        """The parts of the status that others wait for."""
+        return self.role, self.leader, self.lead is not None and self.lead.settled, self.promised, self.heard
+
     def status_news(self) -> Status | None:
-        """The status, if a part of it changed that others wait for."""
-        settled = self.lead is not None and self.lead.settled
-        news = (self.role, self.leader, settled, self.promised, self.heard)
-        if news == self.status_told:
+        """The status, if its standing changed."""
+        standing = self.standing()
+        if standing == self.status_told:
             return None
-        self.status_told = news
+        self.status_told = standing
         return self.status()
 
     def peer_chosen(self, node: NodeId) -> Slot:

@@ -26,7 +26,8 @@ class Peer:
     """What the leader knows of one follower."""
 
     __slots__ = (
-        "backoff_ms", "chosen", "furthest", "heard_ms", "held", "incarnation", "patient_ms", "read_round", "timed", "took_ms",
+        "attended", "backoff_ms", "chosen", "furthest", "heard_ms", "held", "incarnation", "patient_ms", "read_round", "timed",
+        "took_ms",
     )  # fmt: skip
 
     def __init__(self, now_ms: int) -> None:
@@ -35,6 +36,7 @@ class Peer:
         self.chosen = NO_SLOT
         self.held = NO_SLOT  # it holds everything up to this slot, durable or soon
         self.read_round = 0
+        self.attended = True  # somebody there waits for what is chosen, as far as this node knows
         self.patient_ms = now_ms  # entries were sent, or sent again, or it got further: since then it is waited for
         self.start_pacing()
 
@@ -261,6 +263,7 @@ class Leader(Election):
             return
         peer.chosen = message.chosen
         peer.held = message.last
+        peer.attended = message.attended
         peer.note_answer(self.now)
         if message.read_round > peer.read_round:
             peer.read_round = message.read_round
@@ -278,7 +281,7 @@ class Leader(Election):
         self.learn_upto(sender, message.ballot, message.chosen)
         log = self.log
         last = log.held_at(message.ballot)
-        self.send(sender, HeartbeatReply(message.ballot, log.chosen, last, message.read_round))
+        self.send(sender, HeartbeatReply(message.ballot, log.chosen, last, message.read_round, self.attended))
         if last > message.chosen and self.now - self.voted_again_ms >= self.bounds.heartbeat_ms:
             # The leader does not know these as chosen: perhaps votes were lost, which are cheaper to repeat than entries. What is
             # chosen here is what the leader proposes there, so that vote is true as well.
@@ -321,9 +324,18 @@ class Leader(Election):
         return slot <= peer.chosen + self.bounds.window_slots or not peer.incarnation
 
     def announce(self, lead: Leadership) -> None:
-        """Followers hear at once what is chosen: their clients wait for it."""
+        """Followers hear at once what is chosen, if anybody there waits for it."""
         lead.announced = self.log.chosen
-        self.broadcast(lead.peers, Accept(lead.ballot, (), self.log.chosen))
+        news = Accept(lead.ballot, (), self.log.chosen)
+        for node, peer in lead.peers.items():
+            if peer.attended:
+                self.send(node, news)
+
+    def peer_attended(self, node: NodeId) -> None:
+        """Somebody at a peer has begun to wait."""
+        peer = self.lead.peers.get(node) if self.lead is not None else None
+        if peer is not None:
+            peer.attended = True
 
     def runs(self, entries: list[Entry]) -> list[tuple[Entry, ...]]:
         """Consecutive entries in messages of bounded size."""

@@ -144,12 +144,14 @@ class Heartbeat(NamedTuple):
 
 class HeartbeatReply(NamedTuple):
     """Counts for check-quorum, and confirms the read round it echoes. `chosen`, `last`: how far the replier is (chosen prefix;
-    highest slot it holds at this ballot contiguously after it), so that the leader sends what is missing."""
+    highest slot it holds at this ballot contiguously after it), so that the leader sends what is missing. `attended`: somebody
+    there waits for news; if not, it learns what is chosen with the next entries or heartbeat."""
 
     ballot: Ballot
     chosen: Slot
     last: Slot
     read_round: int
+    attended: bool = True
 
 
 class Fetch(NamedTuple):
@@ -236,8 +238,7 @@ class Status(NamedTuple):
     heard: bool = True  # False: the leader is heard and says that it does not hear this node
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """One round of work for the driver; see the numbered duties in the package docstring."""
 
     number: int  # of this Ready; only consecutive numbers are handed out

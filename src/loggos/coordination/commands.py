@@ -107,6 +107,11 @@ def encode_run(session: SessionId, generation: int, first_sequence: int, count: 
     return b"".join((REQUESTS_HEADER.pack(REQUESTS, session, generation, first_sequence, count), *chunks))
 
 
+def encode_lone(session: SessionId, generation: int, sequence: int, frame: bytes) -> bytes:
+    """The same for one frame."""
+    return REQUESTS_HEADER.pack(REQUESTS, session, generation, sequence, 1) + frame
+
+
 def encode_attach(session: SessionId, node: NodeId, nonce: int, timeout_ms: int, password: bytes, address: str) -> bytes:
     """`password`: for an old session the one the client showed; for a new one 16 fresh random bytes, which it then has."""
     ip = address.encode("ascii", "replace")[:255]

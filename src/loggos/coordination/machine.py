@@ -49,10 +49,12 @@ _new_tuple: Final = tuple.__new__  # a NamedTuple's own way is a call in Python 
 _TTL_FLAGS: Final = (5, 6)  # TTL, sequential TTL
 _REPLY_STAT_LENGTH: Final = REPLY_STAT.size - 4
 
-_LONE_HEAD: Final = struct.Struct(">iiii").unpack_from  # length, xid, opcode, length of the path
-_LONE_PATH_AT: Final = _REQUESTS_BYTES + 16
-_LONE_BYTES_MIN: Final = _LONE_PATH_AT + 8
-_ANY_VERSION: Final = codec.INT32.pack(-1)
+# of a command with one setData: the command's own header, the frame's, the length of the path
+_PLAIN_HEAD: Final = struct.Struct(">BqqqIiiii").unpack_from
+_PLAIN_FRAME_AT: Final = _REQUESTS_BYTES + 4
+_PLAIN_PATH_AT: Final = _REQUESTS_BYTES + 16
+_PLAIN_BYTES_MIN: Final = _PLAIN_PATH_AT + 8
+Plain = tuple[Session, int, bytes, Znode]  # xid, path
 
 Arguments = tuple[Any, ...]
 
@@ -161,14 +163,15 @@ class CoordinationMachine:
     # --- requests ---------------------------------------------------------------------------------------------------------
 
     def _apply_requests(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
+        plain = self._apply_plain_alone(first_index, stamps, command, answer)
+        if plain is not None:
+            return plain
         try:
             _, session_id, generation, first_sequence, count = _REQUESTS(command)
         except struct.error:
             return Outcome([], refused=MARSHALLING_ERROR)
         session = self.sessions.get(session_id)
         outcome = Outcome([], session_id, generation, first_sequence)
-        if count == 1 and self._lone_set_data(outcome, session, first_index, stamps, command, answer):
-            return outcome
         at, last, repeats = _REQUESTS_BYTES, first_sequence + count - 1, 0
         if session is None or generation != session.generation or first_sequence != session.sequence + 1 or not count:
             if session is None or not self._may_go_on(session, outcome):
@@ -197,38 +200,54 @@ class CoordinationMachine:
             outcome.replies = run.replies
         return outcome
 
-    def _lone_set_data(
-        self, outcome: Outcome, session: Session | None, index: int, stamps: Stamps, command: bytes, answer: bool
-    ) -> bool:
-        """A command of one setData that succeeds, which is what clients without a pipeline send most: done here at once. False:
-        it is anything else, and nothing was done."""
-        size = len(command)
-        if session is None or size < _LONE_BYTES_MIN:
-            return False
-        length, xid, opcode, path_length = _LONE_HEAD(command, _REQUESTS_BYTES)
-        data_at = _LONE_PATH_AT + path_length + 4
-        if opcode != codec.OP_SET_DATA or path_length <= 0 or data_at + 4 > size or length != size - _REQUESTS_BYTES - 4:
-            return False
-        path = command[_LONE_PATH_AT : data_at - 4]
-        node = self.tree.nodes.get(path)
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> Plain | None:
+        """The command batch[at:end] if it is one setData that succeeds, of any version of a node that is open to the world: what
+        clients without a pipeline send most, done here at once, and where nobody listens the only thing done. None: it is
+        anything else, and nothing was done."""
+        if end - at < _PLAIN_BYTES_MIN:
+            return None
+        kind, session_id, generation, sequence, count, length, xid, opcode, path_length = _PLAIN_HEAD(batch, at)
+        path_at = at + _PLAIN_PATH_AT
+        data_at = path_at + path_length + 4
+        if (
+            opcode != codec.OP_SET_DATA
+            or count != 1
+            or kind != commands.REQUESTS
+            or path_length <= 0
+            or length != end - at - _PLAIN_FRAME_AT
+            or data_at + 4 > end
+            or _INT32(batch, data_at - 4)[0] != end - 4 - data_at
+            or _INT32(batch, end - 4)[0] != -1
+        ):
+            return None
+        path = batch[path_at : data_at - 4]
+        node, session = self.tree.nodes.get(path), self.sessions.get(session_id)
         if (
             node is None
+            or session is None
             or node.acl is not OPEN_ACL
-            or data_at + _INT32(command, data_at - 4)[0] + 4 != size
-            or command[-4:] != _ANY_VERSION
-            or outcome.generation != session.generation
-            or outcome.first_sequence != session.sequence + 1
+            or generation != session.generation
+            or sequence != session.sequence + 1
         ):
-            return False
-        self.sessions.before_change(session)
-        self.tree.set_data(path, node, command[data_at:-4], index, stamps.wall_ms)
-        session.sequence = outcome.first_sequence
-        session.last_seen = Index(index)
-        outcome.codes = [OK]
-        outcome.events = [_new_tuple(TreeEvent, (0, CHANGED, path, index, OPEN_ACL, OPEN_ACL))]
+            return None
+        if self.sessions.saver is not None:
+            self.sessions.saver(session)
+        self.tree.set_data(path, node, batch[data_at : end - 4], index, wall_ms)
+        session.sequence = sequence
+        session.last_seen = index
+        return session, xid, path, node
+
+    def _apply_plain_alone(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome | None:
+        """The same with all that `apply` tells of it."""
+        plain = self.apply_plain(command, 0, len(command), Index(first_index), stamps.wall_ms)
+        if plain is None:
+            return None
+        session, xid, path, node = plain
+        outcome = Outcome([OK], session.id, session.generation, session.sequence)
+        outcome.events = [_new_tuple(TreeEvent, (0, CHANGED, path, first_index, OPEN_ACL, OPEN_ACL))]
         if answer:
-            outcome.replies = [encode_stat_reply(xid, index, node)]
-        return True
+            outcome.replies = [encode_stat_reply(xid, first_index, node)]
+        return outcome
 
     def _may_go_on(self, session: Session, outcome: Outcome) -> bool:
         """A run that does not begin just behind what was applied of its session: refused, unless it repeats some of that."""

@@ -49,7 +49,7 @@ from loggos.coordination.commands import (
     encode_attach,
 )
 from loggos.coordination.liveness import Liveness
-from loggos.coordination.machine import CoordinationMachine
+from loggos.coordination.machine import CoordinationMachine, Plain, encode_stat_reply
 from loggos.coordination.watches import EVENT_CHILDREN, WatchTable
 from loggos.coordination.zookeeper.codec import PERM_READ
 
@@ -147,6 +147,10 @@ class Client(Sender, Protocol):
 
     def answered(self, replies: list[bytes], from_position: int, to_position: int) -> None:
         """Queue the replies of the operations in [from_position, to_position) of the run that is being applied."""
+        ...
+
+    def answered_alone(self, reply: bytes) -> None:
+        """Both of a run of one operation."""
         ...
 
     def run_done(self, outcome: Outcome) -> None:
@@ -340,6 +344,19 @@ class CoordinationService:
             client = self.clients.get(session)
             return client is not None and client.generation == generation
         return kind == ATTACH and ATTACH_HEADER.unpack_from(command)[2] == self.node
+
+    def is_attended(self) -> bool:
+        return bool(self.clients or self._attaching)
+
+    def needs_all(self) -> bool:
+        return len(self.watches) > 0
+
+    def applied_plainly(self, index: Index, plain: Plain) -> None:
+        session, xid, _, node = plain
+        self.index = index
+        client = self.clients.get(session.id)
+        if client is not None and client.generation == session.generation:
+            client.answered_alone(encode_stat_reply(xid, index, node))
 
     def applied(self, index: Index, command: bytes, outcome: Outcome) -> None:
         self.index = index

@@ -11,7 +11,7 @@ leader carries runs in the same form, so the leader joins bytes and looks at not
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from loggos.base.errors import InternalError
@@ -24,7 +24,8 @@ RUN_HEADER: Final = struct.Struct(">BBHI")
 EPOCHS: Final = 1 << 16
 
 
-Run = tuple[int, NodeId, int, bytes]  # machine, origin, epoch, command: plain, for it is made for every run of every batch
+# machine, origin, epoch, begin and end of the command in the batch: a plain tuple, for it is made for every run of every batch
+Run = tuple[int, NodeId, int, int, int]
 
 
 def encode_run(machine: int, origin: NodeId, epoch: int, command: bytes) -> bytes:
@@ -43,19 +44,21 @@ def decode_stamps(payload: bytes) -> Stamps:
     return Stamps(wall_ms, cell_ms)
 
 
-def iterate_runs(data: bytes, offset: int = 0) -> Iterator[Run]:
+def runs_of(data: bytes, offset: int = 0) -> list[Run]:
     """The runs of `data` from `offset`. InternalError if they do not end where the data ends (a leader has checked that)."""
     end = len(data)
     unpack, header_size = RUN_HEADER.unpack_from, RUN_HEADER.size
+    runs: list[Run] = []
     while offset < end:
         if end - offset < header_size:
             raise InternalError(f"a batch ends inside a run's header at byte {offset} of {end}")
         machine, origin, epoch, length = unpack(data, offset)
-        offset += header_size
-        if length > end - offset:
-            raise InternalError(f"a run of {length} bytes at byte {offset} passes the batch's end {end}")
-        yield machine, origin, epoch, data[offset : offset + length]
-        offset += length
+        at = offset + header_size
+        offset = at + length
+        if offset > end:
+            raise InternalError(f"a run of {length} bytes at byte {at} passes the batch's end {end}")
+        runs.append((machine, origin, epoch, at, offset))
+    return runs
 
 
 def whole_runs(data: Buffer, known_machines: Iterable[int]) -> int:

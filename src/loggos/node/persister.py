@@ -103,18 +103,22 @@ class Persister:
     def idle(self) -> bool:
         return not self._in_flight and not self._pending
 
-    def pump(self) -> None:
-        """Start the next batch at once, unless one is in flight. StorageError: the journal has failed."""
+    def pump(self) -> bool:
+        """Start the next batch at once, unless one is in flight. True: something had nothing to write, and is released; the owner
+        is not told `durable_done` of it. StorageError: the journal has failed."""
+        has_released = False
         while self._pending and not self._in_flight:
             readys = self._take()
             hard_state, entries, sync = merge(readys)
             if hard_state is None and not entries:
                 self._release(readys)
+                has_released = True
                 continue
             self._in_flight, self._since = readys, self._clock.monotonic()
             self.batches += 1
             self._write = self._journal.persist(hard_state, entries, sync=sync)
             self._started.set()
+        return has_released
 
     def _take(self) -> list[Waiting]:
         """From the front of what waits: a batch of bounded size, at least one Ready."""
@@ -140,7 +144,9 @@ class Persister:
                 return
             readys, self._in_flight = self._in_flight, []
             self._release(readys)
-            self.pump()
+            self._owner.durable_done()
+            if self.pump():
+                self._owner.durable_done()
 
     async def _durable(self) -> None:
         while True:
@@ -163,7 +169,6 @@ class Persister:
         if self.is_pressed and self.pending_bytes <= self._pending_bytes_max // 2:
             self.is_pressed = False
             self._owner.disk_pressed(False)
-        self._owner.durable_done()
 
 
 def merge(readys: list[Waiting]) -> tuple[HardState | None, list[Entry], bool]:

@@ -12,18 +12,19 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from crc32c import crc32c
 
 from loggos.base.errors import DamageError, InternalError
 from loggos.base.ids import Index, NodeId, Slot, Stamps
 from loggos.base.ports import Follower
-from loggos.node.batch import HEADER, decode_stamps, iterate_runs
+from loggos.node.batch import HEADER, decode_stamps, runs_of
 
 SNAPSHOT_HEAD: Final = struct.Struct(">BqqqqI")  # version, slot, index, wall_ms, cell_ms, digest
 CHUNK_HEAD: Final = struct.Struct(">B")  # machine
 SNAPSHOT_VERSION: Final = 1
+NO_MACHINE: Final = -1
 
 
 class AnyOutcome(Protocol):
@@ -45,6 +46,19 @@ class Machine(Protocol):
     def digest(self) -> int: ...
 
 
+@runtime_checkable
+class AppliesPlainly(Protocol):
+    """A machine that knows a plainest kind of command, and a short way for it."""
+
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> object:
+        """Apply the command batch[at:end] if it is one operation of the plainest kind that succeeds: it takes `index` and code 0,
+        as `apply` would say. Gives None, and has done nothing, where it is anything else."""
+        ...
+
+
+PlainWay = Callable[[bytes, int, int, Index, int], object]
+
+
 class HearsEvents(Protocol):
     """A machine that reacts to what happens in others, at the same index."""
 
@@ -58,6 +72,8 @@ class Registry:
         self.machines: dict[int, Machine] = {machine.ID: machine for machine in machines}
         self.followers: dict[int, Follower] = {}
         self._listeners: list[Any] = [m for m in self.machines.values() if hasattr(m, "on_events")]
+        self._plain_ways: dict[int, PlainWay] = {}  # of machines whose outcomes no listener hears
+        self._find_plain_ways()
         self._mine = mine
         self.slot = Slot(0)
         self.index = Index(0)
@@ -73,6 +89,11 @@ class Registry:
     def listen(self, listener: HearsEvents) -> None:
         """Tell `listener` too what every machine's commands did, after the machines that listen."""
         self._listeners.append(listener)
+        self._find_plain_ways()
+
+    def _find_plain_ways(self) -> None:
+        unheard = [m for m in self.machines.values() if all(listener is m for listener in self._listeners)]
+        self._plain_ways = {machine.ID: machine.apply_plain for machine in unheard if isinstance(machine, AppliesPlainly)}
 
     def apply(self, slot: Slot, payload: bytes) -> None:
         """Apply the batch chosen in `slot`; an empty payload is a no-op. Slots come in order, each once."""
@@ -90,20 +111,53 @@ class Registry:
 
     def _apply_runs(self, payload: bytes) -> list[int]:
         """Each run of a batch to its machine. Gives the codes of all operations: one loop, for it is the hottest there is."""
-        machines, followers, is_mine, stamps = self.machines, self.followers, self._mine, self.stamps
+        is_mine, wall_ms = self._mine, self.stamps.wall_ms
         batch_codes: list[int] = []
-        for machine_id, origin, epoch, command in iterate_runs(payload, HEADER.size):
-            machine, follower = machines.get(machine_id), followers.get(machine_id)
-            if machine is None:
-                raise InternalError(f"the log holds a command for machine {machine_id}, unknown here: upgrade this node")
-            first = Index(self.index + 1)
-            answer = is_mine(origin, epoch) and follower is not None and follower.wants(command)
-            outcome = machine.apply(first, stamps, command, answer)
-            codes = outcome.codes
-            batch_codes += codes
-            self.index = Index(self.index + len(codes))
-            self.outcome_of(machine_id, command, outcome, first)
+        known_id, plain_way = NO_MACHINE, None
+        for machine_id, origin, epoch, at, end in runs_of(payload, HEADER.size):
+            if machine_id != known_id:
+                known_id, plain_way = machine_id, self.plain_way(machine_id)
+            mine = is_mine(origin, epoch)
+            if plain_way is not None:
+                index: Index = self.index + 1  # type: ignore[assignment]  # to say Index(…) costs a call
+                plain = plain_way(payload, at, end, index, wall_ms)
+                if plain is not None:
+                    self.index = index
+                    batch_codes.append(0)
+                    if not mine:
+                        continue
+                    self.plain_outcome_of(machine_id, index, plain)
+                    known_id = NO_MACHINE  # who was told may have to hear more from now on
+                    continue
+            batch_codes += self._apply_run(machine_id, payload[at:end], mine)
+            known_id = NO_MACHINE
         return batch_codes
+
+    def plain_way(self, machine_id: int) -> PlainWay | None:
+        """The machine's short way, while nobody must be told what it does: no watch could fire, nobody listens."""
+        follower = self.followers.get(machine_id)
+        if follower is not None and follower.needs_all():
+            return None
+        return self._plain_ways.get(machine_id)
+
+    def plain_outcome_of(self, machine_id: int, index: Index, plain: object) -> None:
+        """Tell the follower what the short way did with a command of this node's own."""
+        follower = self.followers.get(machine_id)
+        if follower is not None:
+            follower.applied_plainly(index, plain)
+
+    def _apply_run(self, machine_id: int, command: bytes, mine: bool) -> list[int]:
+        """One command, and whoever listens is told. Gives the codes of its operations."""
+        machine, follower = self.machines.get(machine_id), self.followers.get(machine_id)
+        if machine is None:
+            raise InternalError(f"the log holds a command for machine {machine_id}, unknown here: upgrade this node")
+        first = Index(self.index + 1)
+        answer = mine and follower is not None and follower.wants(command)
+        outcome = machine.apply(first, self.stamps, command, answer)
+        codes: list[int] = outcome.codes
+        self.index = Index(self.index + len(codes))
+        self.outcome_of(machine_id, command, outcome, first)
+        return codes
 
     def outcome_of(self, machine_id: int, command: bytes, outcome: Any, first: Index) -> None:
         """Tell whoever listens what a command did; its operations took the indices from `first` to `self.index`."""

@@ -63,9 +63,12 @@ class Engine(Protocol):
     def propose(self, payload: bytes, kind: Kind = ...) -> bool: ...
     def can_propose(self) -> bool: ...
     def in_flight(self) -> int: ...
+    def attend(self, on: bool) -> None: ...
+    def peer_attended(self, node: NodeId) -> None: ...
     def read_barrier(self, context: int) -> None: ...
     def admit(self, node: NodeId, incarnation: Incarnation) -> None: ...
     def ready(self) -> Ready | None: ...
+    def has_news(self) -> bool: ...
     def persisted(self, number: int) -> None: ...
     def applied(self, slot: Slot) -> None: ...
     def compact(self, slot: Slot) -> None: ...
@@ -200,6 +203,7 @@ class Replica:
             return
         self._loop.call_later(TICK_MS / 1000, self._tick)
         now = self.world.clock.monotonic()
+        self.engine.attend(any([follower.is_attended() for follower in self.registry.followers.values()]))
         if not self._disk_hangs() and self._ticking:
             self.engine.tick(int(now * 1000))
         self.barriers.expire(now)
@@ -272,13 +276,14 @@ class Replica:
             return
         try:
             handler(node, incarnation, body)
+            if kind is not Type.MESSAGE or self.engine.has_news():
+                self.schedule()
         except PeerError:
             raise  # theirs: the mesh closes the connection
         except struct.error as error:
             raise PeerError(f"a {kind.name} frame of {len(body)} bytes is too short: {error}") from None
         except Exception as error:  # supervision: ours, and half a step may have been taken; a transport would only log it
             self.fatal(error)
-        self.schedule()
 
     def peer_hello(self, node: NodeId, hello: Hello) -> None:
         if self.stopped:
@@ -302,6 +307,7 @@ class Replica:
 
     def _on_forward(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
         runs = body[EPOCH.size :]
+        self.engine.peer_attended(node)
         if self._status.role is not Role.LEADER or self.writes_stopped or not self._takes(runs):
             self.mesh.post(node, frame(Type.REFUSED, body[: EPOCH.size]))
 
@@ -467,9 +473,10 @@ class Replica:
             self.resign("the disk is nearly full")
 
     def durable_done(self) -> None:
-        """A batch's Readys are all released: let the engine go on, in the same turn if there is none running."""
+        """A batch's Readys are all released: let the engine go on, if it can."""
         self.mesh.flush()
-        self.schedule()
+        if self.engine.has_news():
+            self.schedule()
 
     def _apply(self, committed: tuple[Entry, ...]) -> None:
         registry = self.registry

@@ -70,7 +70,7 @@ class Hello(msgspec.Struct, frozen=True):
     voters: list[int]
 
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 

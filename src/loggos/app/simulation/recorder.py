@@ -19,7 +19,7 @@ from loggos.coordination import commands
 from loggos.coordination.commands import Outcome
 from loggos.coordination.zookeeper import codec
 from loggos.coordination.zookeeper.codec import INT32, REQUEST_HEAD, Reader
-from loggos.node.registry import Registry
+from loggos.node.registry import PlainWay, Registry
 
 DIFFERENCES_MAX = 20
 RECENT_MAX = 48  # commands of clients that an echo may bring again
@@ -64,6 +64,7 @@ class LogRecorder:
         self.log: list[Applied] = []
         self.differences: list[Violation] = []
         self._first: dict[int, tuple[bytes, tuple[int, ...]]] = {}  # by first index
+        self._newest = (0, Index(0))  # the node that was the first to apply something, and at which index
         self.last = 0
         self.recent: deque[bytes] = deque(maxlen=RECENT_MAX)  # clients' commands
 
@@ -80,8 +81,14 @@ class LogRecorder:
         if first != self.last + 1:
             self.differences.append(Violation("gap", f"node {node} applied {first} before anybody applied {self.last + 1}"))
         self.last = first + len(codes) - 1
+        self._newest = (node, first)
         self.log.extend(self._entries(first, command, outcome))
         if outcome.replies:
+            self.on_answer(node)
+
+    def owes(self, node: int, index: Index) -> None:
+        """A node owes a client the answer of what it applied at `index`, in a machine's short way."""
+        if self._newest == (node, index):
             self.on_answer(node)
 
     def _entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
@@ -125,6 +132,12 @@ class LogRecorder:
         ]
 
 
+def plain_outcome(batch: bytes, at: int) -> Outcome:
+    """What a command that was applied in the machine's short way did."""
+    _, session, generation, first_sequence, _ = commands.REQUESTS_HEADER.unpack_from(batch, at)
+    return Outcome([OK], session, generation, first_sequence)
+
+
 def recording_registry(base: type[Registry], node: int, recorder: LogRecorder) -> type[Registry]:
     """A registry type that tells the recorder what `node` applies."""
 
@@ -132,5 +145,22 @@ def recording_registry(base: type[Registry], node: int, recorder: LogRecorder) -
         def outcome_of(self, machine_id: int, command: bytes, outcome: Any, first: Index) -> None:
             recorder.applied(node, first, command, outcome)
             super().outcome_of(machine_id, command, outcome, first)
+
+        def plain_way(self, machine_id: int) -> PlainWay | None:
+            way: PlainWay | None = super().plain_way(machine_id)
+            if way is None:
+                return None
+
+            def recorded(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> object:
+                plain = way(batch, at, end, index, wall_ms)
+                if plain is not None:
+                    recorder.applied(node, index, batch[at:end], plain_outcome(batch, at))
+                return plain
+
+            return recorded
+
+        def plain_outcome_of(self, machine_id: int, index: Index, plain: object) -> None:
+            recorder.owes(node, index)
+            super().plain_outcome_of(machine_id, index, plain)
 
     return RecordingRegistry

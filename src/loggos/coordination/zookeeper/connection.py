@@ -31,7 +31,7 @@ from loggos.base.limits import (
     JUTE_FRAME_BYTES_MAX,
     REQUESTS_PER_COMMAND_MAX,
 )
-from loggos.coordination.commands import REQUESTS_HEADER, Attached, Outcome, encode_run
+from loggos.coordination.commands import REQUESTS_HEADER, Attached, Outcome, encode_lone, encode_run
 from loggos.coordination.zookeeper import four_letter, requests
 from loggos.coordination.zookeeper.codec import (
     INT32,
@@ -158,7 +158,8 @@ class Connection(Output):
         if self.state == LIVE:
             if not self.touched:
                 self._touch()
-            self._scan(data)
+            if self.sequence != self.answered_to or len(data) < 12 or not self._take_alone(data):
+                self._scan(data)
         elif self.state == HELLO:
             self._hello(data)
 
@@ -297,6 +298,31 @@ class Connection(Output):
         self.last_opcode, self.last_xid = opcode, xid
         self._scanned(data, at)
 
+    def _take_alone(self, data: bytes) -> bool:
+        """One whole write of a client that waits for nothing: what clients without a pipeline send, handed to the log at once.
+        False: it is anything else, and nothing was done."""
+        length, xid, opcode = REQUEST_HEAD.unpack_from(data)
+        if length != len(data) - 4 or opcode not in PLAIN_WRITES or length > JUTE_FRAME_BYTES_MAX:
+            return False
+        if self._syncs or self._waiting or self._paused:
+            return False
+        assert not self._run_count and not self._sealed, "what is gathered waits for nothing"
+        self.last_opcode, self.last_xid = opcode, xid
+        self.sequence += 1
+        self.received += 1
+        counters = self.counters
+        counters.writes += 1
+        counters.packets_received += 1
+        command = encode_lone(self.session, self.generation, self.sequence, data)
+        now_s = self.service.clock.monotonic()
+        self._pending_bytes += len(command)
+        self._in_flight.append((self.sequence, len(command), now_s))
+        if not self.service.propose(command):
+            self._in_flight.pop()
+            self._sealed.append((command, self.sequence, now_s))
+            self._gather()
+        return True
+
     def _scanned(self, data: bytes, at: int) -> None:
         """What has been taken is under way; keep the rest, and send what could be answered."""
         if self.state == LIVE:
@@ -427,6 +453,10 @@ class Connection(Output):
         counters = self.counters
         counters.writes += count
         counters.packets_received += count
+        self._gather()
+
+    def _gather(self) -> None:
+        """Have the service call `flush_writes` at the end of this turn."""
         if not self._gathering:
             self._gathering = True
             self.service.gathered(self)
@@ -483,11 +513,25 @@ class Connection(Output):
             else:
                 self.out.append(replies[position])
 
+    def answered_alone(self, reply: bytes) -> None:
+        if self._muted:
+            self._answered_but_muted([reply], 0, 1)
+        else:
+            self.out.append(reply)
+        self.answered_to += 1
+        if not self._dirty:
+            self._dirty = True
+            self.service.dirty(self)
+        self._run_done(1)
+
     def run_done(self, outcome: Outcome) -> None:
+        self._run_done(len(outcome.codes))
+
+    def _run_done(self, count: int) -> None:
         last, size, when_s = self._in_flight.popleft()
         assert last == self.answered_to, (last, self.answered_to)
         self._pending_bytes -= size
-        self._measure(when_s, len(outcome.codes))
+        self._measure(when_s, count)
         if self._waiting:
             self._drain()
         elif self._blocked:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from loggos.base.errors import OverloadedError, PeerError
+from loggos.base.errors import InternalError, OverloadedError, PeerError
 from loggos.base.ids import Index, NodeId
 from loggos.base.limits import (
     REMOTE_BARRIERS_MAX,
@@ -33,7 +33,7 @@ from loggos.base.limits import (
     REMOTE_STALL_MS,
 )
 from loggos.base.ports import Buffer, Server, World
-from loggos.node.batch import RUN_HEADER, iterate_runs, whole_runs
+from loggos.node.batch import RUN_HEADER, runs_of, whole_runs
 from loggos.node.remote.codec import (
     CONTEXT,
     EPOCH,
@@ -97,6 +97,15 @@ class _Hub:
         self._applying = proposed.connection
         self._applying.outstanding_bytes -= proposed.size
         return self._applying.opened.replies
+
+    def is_attended(self) -> bool:
+        return bool(self.connections)
+
+    def needs_all(self) -> bool:
+        return True  # each process has a copy of the machine
+
+    def applied_plainly(self, index: Index, plain: object) -> None:
+        raise InternalError("a follower that needs to be told all was not")
 
     def applied(self, index: Index, command: bytes, outcome: Any) -> None:
         owner, self._applying = self._applying, None
@@ -388,9 +397,9 @@ class _Connection(asyncio.Protocol):
         if whole_runs(runs, (hub.machine,)) < 0:
             raise PeerError("a proposal that is no run of commands for its machine")
         if epoch == self.epoch:
-            for _, _, _, command in iterate_runs(runs):
-                self._refuse_beyond_credit(len(command) + RUN_HEADER.size)
-                hub.propose(self, command)
+            for _, _, _, at, end in runs_of(runs):
+                self._refuse_beyond_credit(end - at + RUN_HEADER.size)
+                hub.propose(self, runs[at:end])
 
     def _refuse_beyond_credit(self, size: int) -> None:
         if self.outstanding_bytes and self.outstanding_bytes + size > self._server.credit_bytes:
