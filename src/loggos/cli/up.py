@@ -7,7 +7,6 @@ restart is asked for. SIGTERM and SIGINT stop all.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -28,15 +27,6 @@ from loggos.cli.process import run_node
 from loggos.node.config import NodeConfig, Ports
 
 Say = Callable[[str], None]
-
-
-def share_cores() -> None:
-    """Nodes of one machine wake each other all the time. Where a node that wakes does not push another off its core in the middle
-    of a turn, all of them come further: a third more reads, a tenth more writes (docs/decisions/0005). Not for a node that has
-    the machine to itself, where what it would wait for is no node."""
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # not permitted here: it is only slower
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +87,6 @@ class Cluster:
             for other in self.children:
                 if other.pipe >= 0:
                     os.close(other.pipe)
-            share_cores()
             os._exit(run_node(child.config, write_end, quiet=True))
         os.close(write_end)
         child.pid, child.pipe, child.report, child.ready = pid, read_end, b"", {}
