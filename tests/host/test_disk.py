@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from loggos.base.errors import ConfigError, StorageError
-from loggos.base.limits import JOURNAL_HOLD_BYTES_MAX
+from loggos.base.limits import DIRECT_WRITE_BYTES_MAX, JOURNAL_HOLD_BYTES_MAX, JOURNAL_SECTOR_BYTES
 from loggos.base.ports import Buffer
+from loggos.host import direct
 from loggos.host.disk import HostDisk, SystemCalls
 
 joined = pytest.mark.skipif(not SystemCalls.can_join, reason="no RWF_DSYNC on this system")
@@ -27,6 +28,8 @@ class Calls(SystemCalls):
         self.made: list[str] = []
         self.takes: int | None = None
         self.error: OSError | None = None
+        self.direct: set[int] = set()  # descriptors past the page cache
+        self.refusal: OSError | None = None  # of writes to them
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
@@ -35,11 +38,18 @@ class Calls(SystemCalls):
         self.made.append("sync")
         super().sync(descriptor)
 
+    def open_direct(self, descriptor: int) -> int:
+        found = super().open_direct(descriptor)
+        self.direct.add(found)
+        return found
+
     def write_sync(self, descriptor: int, chunks: Sequence[Buffer], offset: int) -> int:
         self.may_go_on.wait()
-        self.made.append(f"write_sync {offset}")
+        self.made.append(f"{'direct' if descriptor in self.direct else 'write_sync'} {offset}")
         if self.error is not None:
             raise self.error
+        if descriptor in self.direct and self.refusal is not None:
+            raise self.refusal
         if self.takes is not None:
             chunks, self.takes = [b"".join(chunks)[: self.takes]], None
         return super().write_sync(descriptor, chunks, offset)
@@ -186,9 +196,75 @@ def test_a_hung_sync_holds_up_no_turn_and_the_directory_stays_locked(tmp_path: P
         calls.may_go_on.set()
 
 
+def whole_sectors(count: int, fill: int) -> list[Buffer]:
+    """Chunks that are `count` sectors together."""
+    return [bytes([fill]) * 100, memoryview(bytes([fill]) * (count * JOURNAL_SECTOR_BYTES - 100))]
+
+
+@joined
+def test_whole_sectors_go_past_the_page_cache_where_the_file_system_takes_them(tmp_path: Path) -> None:
+    calls = Calls()
+
+    async def program(disk: HostDisk) -> None:
+        file = await disk.open("log", create=True)
+        await file.write_sync(0, whole_sectors(8, 1))
+        for offset, sectors in ((4096, 1), (4608, 3), (0, 2)):
+            await file.write_sync(offset, whole_sectors(sectors, 2 + sectors))
+        await file.write_sync(6144, [b"less than a sector"])
+        await file.write_sync(512 + 7, whole_sectors(1, 9))
+        await file.write_sync(8192, whole_sectors(DIRECT_WRITE_BYTES_MAX // 512 + 1, 8))
+        expected = whole_sectors(2, 4) + [bytes([1]) * 3072] + whole_sectors(1, 3) + whole_sectors(3, 5) + [b"less than a sector"]
+        found, wanted = await file.read(0, 6162), bytearray(b"".join(expected))
+        wanted[519 : 519 + 512] = bytes([9]) * 512
+        assert found == bytes(wanted)
+        assert await file.read(8192, 1 << 20) == bytes([8]) * (DIRECT_WRITE_BYTES_MAX + 512)
+        assert calls.made[4:] == ["write_sync 6144", "write_sync 519", "write_sync 8192"]
+        if direct.NONE not in calls.direct:  # this file system has it
+            assert calls.made[:4] == ["sync", "direct 4096", "direct 4608", "direct 0"]
+
+    on_a_disk(tmp_path, calls, program)
+
+
+@joined
+def test_a_file_that_refuses_direct_writes_is_written_the_usual_way(tmp_path: Path) -> None:
+    calls = Calls()
+    calls.refusal = OSError(errno.EINVAL, "sectors of 4,096 bytes")
+
+    async def program(disk: HostDisk) -> None:
+        file = await disk.open("log", create=True)
+        for number in range(3):
+            await file.write_sync(512 * number, whole_sectors(1, number))
+        assert await file.read(512, 512) == bytes([1]) * 512
+        if direct.NONE not in calls.direct:
+            assert calls.made == ["sync", "direct 512", "write_sync 512", "write_sync 1024"]
+        await file.close()
+
+    on_a_disk(tmp_path, calls, program)
+
+
+@joined
+def test_a_failed_direct_write_is_an_error_for_good(tmp_path: Path) -> None:
+    calls = Calls()
+    calls.refusal = OSError(errno.EIO, "input/output error")
+
+    async def program(disk: HostDisk) -> None:
+        file = await disk.open("log", create=True)
+        await file.write_sync(0, whole_sectors(1, 1))
+        if direct.NONE in calls.direct or direct.open_direct(file._descriptor) == direct.NONE:
+            pytest.skip("no O_DIRECT on this file system")
+        with pytest.raises(StorageError):
+            await file.write_sync(512, whole_sectors(1, 2))
+        calls.refusal = None
+        with pytest.raises(StorageError):
+            await file.write_sync(512, whole_sectors(1, 2))
+
+    on_a_disk(tmp_path, calls, program)
+
+
 HANG = """
 import asyncio, sys, threading
 from pathlib import Path
+from loggos.host import direct
 from loggos.host.disk import HostDisk, SystemCalls
 
 class Hangs(SystemCalls):

@@ -62,6 +62,7 @@ SNAPSHOT_TRIES_MAX: Final = 2  # snapshots made for one transfer until the log i
 LOG_PIN_IDLE_MS: Final = 10_000  # a node that got a snapshot and fetches nothing for this long has no log kept for it any more
 SNAPSHOT_FRAME_BYTES_MAX: Final = 16 << 20  # one chunk of a snapshot: checked before it is allocated
 SNAPSHOT_SYNC_BYTES: Final = 8 << 20  # a snapshot in the making is synced after this much, so that the last sync is short
+DIRECT_WRITE_BYTES_MAX: Final = 1 << 18  # a journal batch of up to this goes past the page cache, by way of a buffer of this size
 JOURNAL_SECTOR_BYTES: Final = 512  # batches start on a sector, so that a torn write touches no sector of an earlier batch
 # zeros written at a time when a segment is preallocated: the disk is shared with the hot path
 JOURNAL_FILL_BYTES: Final = 1 << 20

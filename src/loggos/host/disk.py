@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 from loggos.base.errors import ConfigError, OutOfSpaceError, StorageError
 from loggos.base.limits import DISK_CLOSE_TIMEOUT_MS
 from loggos.base.ports import Buffer
+from loggos.host import direct
 from loggos.host.journal_thread import JournalThread, Write
 
 Result = TypeVar("Result")
@@ -42,6 +43,10 @@ class SystemCalls:
         """Make all of a file durable."""
         data_sync(descriptor)
 
+    def open_direct(self, descriptor: int) -> int:
+        """A second descriptor of the same file, past the page cache; -1: none."""
+        return direct.open_direct(descriptor)
+
     def write_sync(self, descriptor: int, chunks: Sequence[Buffer], offset: int) -> int:
         """Write, and make what was written durable. Gives how many bytes it took."""
         return os.pwritev(descriptor, chunks, offset, os.RWF_DSYNC)
@@ -58,6 +63,7 @@ class HostFile:
         # May it hold bytes that were never synced, as far as this handle knows? An earlier process may have left some. Then a
         # sync of one range is not enough.
         self._is_unsynced = True
+        self._direct: int | None = None  # a descriptor past the page cache; direct.NONE: not this file; None: not tried yet
 
     # --- the port ---
 
@@ -79,7 +85,11 @@ class HostFile:
     async def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            await self._disk.run(os.close, self._descriptor)
+            await self._disk.run(self._close)
+
+    def _close(self) -> None:
+        self._leave_direct()
+        os.close(self._descriptor)
 
     # --- in the threads ---
 
@@ -150,13 +160,36 @@ class HostFile:
             self.sync_now()
             return
         self._disk.refuse_if_failed(self.path)
+        size_bytes = sum(map(len, chunks))
         try:
-            written = self._disk.calls.write_sync(self._descriptor, chunks, offset)
+            written = self._write_direct(offset, chunks, size_bytes) if direct.fits(offset, size_bytes) else direct.NONE
+            if written == direct.NONE:
+                written = self._disk.calls.write_sync(self._descriptor, chunks, offset)
         except OSError as error:
             raise self._failed("write and sync", error, spoils=True) from error  # it does not say which of them failed
-        if written < sum(map(len, chunks)):
+        if written < size_bytes:
             self.write_now(offset, chunks)
             self.sync_now()
+
+    def _write_direct(self, offset: int, chunks: Sequence[Buffer], size_bytes: int) -> int:
+        """Past the page cache. Gives how many bytes it took; direct.NONE: none, it does not go this way here. OSError."""
+        calls = self._disk.calls
+        if self._direct is None:
+            self._direct = calls.open_direct(self._descriptor)
+        if self._direct == direct.NONE:
+            return direct.NONE
+        try:
+            return calls.write_sync(self._direct, [self._disk.direct_buffer.fill(chunks, size_bytes)], offset)
+        except OSError as error:
+            if not direct.is_refusal(error):
+                raise
+            self._leave_direct()
+            return direct.NONE
+
+    def _leave_direct(self) -> None:
+        if self._direct is not None and self._direct != direct.NONE:
+            os.close(self._direct)
+        self._direct = direct.NONE
 
     def _can_join(self, chunks: Sequence[Buffer]) -> bool:
         """Does one system call write all this and sync all that has to be?"""
@@ -184,6 +217,7 @@ class HostDisk:
         self._close_timeout_s = close_timeout_s
         self.calls = calls or SystemCalls()
         self.failed: dict[str, None] = {}
+        self.direct_buffer = direct.DirectBuffer()  # of the journal's thread
         self._loop = loop
         self._lock = _lock_directory(root)
         self._journal = JournalThread(loop)

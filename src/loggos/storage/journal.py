@@ -22,13 +22,14 @@ from typing import Final
 
 from loggos.base.errors import DamageError, LoggosError, OutOfSpaceError, StorageError
 from loggos.base.ids import Slot
-from loggos.base.limits import FIRST_SEGMENT_BYTES, SEGMENT_BYTES
+from loggos.base.limits import FIRST_SEGMENT_BYTES, JOURNAL_SECTOR_BYTES, SEGMENT_BYTES
 from loggos.base.ports import Disk, File
 from loggos.consensus.types import Entry, HardState
 from loggos.storage import files, records
 from loggos.storage.recovery import Found, Recovery, Segment, segment_path
 
 DIRECTORY: Final = "journal"
+_ZEROS: Final = bytes(JOURNAL_SECTOR_BYTES)
 _SEAL_ROOM_BYTES: Final = records.next_sector(records.SEAL_BATCH_BYTES)
 
 
@@ -218,6 +219,7 @@ class Journal:
             if entry.slot > segment.last_slot:
                 segment.last_slot = entry.slot
         position, self._position = self._position, records.next_sector(self._position + size_bytes)
+        chunks.append(_ZEROS[: self._position - position - size_bytes])  # whole sectors can go past the page cache
         self._batch += 1
         self.bytes_written += size_bytes
         if self._is_hard_pending:
