@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, cast
 from loggos.base.errors import FrameError, OverloadedError
 from loggos.base.ids import Index, SessionId
 from loggos.base.limits import (
+    CLIENT_EARLY_BYTES_MAX,
     CLIENT_OUTPUT_PAUSE_BYTES,
     CLIENT_PIPELINE_BYTES_MAX,
     CLIENT_PIPELINE_MAX,
@@ -141,7 +142,7 @@ class Connection(Output):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.state in (LIVE, ENDING):
-            self.flush_writes()  # what it asked for last, the end of its session perhaps, is still done
+            self.flush_writes()  # what it asked for last, the end of its session perhaps, is still done if anybody leads
         self.release("the client is gone")
         self.door.dismiss(self)
 
@@ -153,6 +154,8 @@ class Connection(Output):
             self._held += data
             if self._blocked or len(self._held) < self._need:
                 self._touch()
+                if self.state == ATTACHING and len(self._held) > CLIENT_EARLY_BYTES_MAX:
+                    self.pause(BLOCKED)
                 return
             data = self._release_held()
         if self.state == LIVE:
@@ -218,7 +221,7 @@ class Connection(Output):
             return
         if self.state == ATTACHING:
             self._keep(data, size)
-            self._block()
+            self._blocked = True  # and read on, for its end must be seen: whoever is gone shall not be attached
         elif self.state == LIVE:  # a log that answers at once
             self._scan(data[size:])
 
