@@ -381,6 +381,31 @@ def test_what_was_given_up_is_nobodys_any_more() -> None:
     in_simulation(scenario, voters=1)
 
 
+def test_what_was_proposed_under_a_lead_that_has_ended_goes_to_no_other_leader() -> None:
+    """What a process still had to send, and what was on its way, when its node ceased to lead (rule 13)."""
+
+    async def scenario(cell: Cell) -> None:
+        cell.serves = [LEDGER]
+        cell.start()
+        node = await cell.until_led()
+        log, copy, watcher = await connect(node)
+        await until(lambda: log.leader == node.number)
+        hub = node.server.hubs[LEDGER]  # type: ignore[union-attr]
+
+        def propose_and_resign() -> None:
+            log.propose(LEDGER, b"a=1")  # leaves at the end of this turn, when the node leads no more
+            hub.leader_changed(NodeId(0), False)
+
+        await cell.site.on(node.number, propose_and_resign)
+        await until(lambda: watcher.of("interrupted"))
+        await cell.site.on(node.number, lambda: hub.leader_changed(node.number, True))
+        await cell.site.on(node.number, lambda: log.propose(LEDGER, b"b=1"))
+        await until(lambda: copy.totals.get("b"))
+        assert copy.totals == {"b": 1}
+
+    in_simulation(scenario)
+
+
 class Raw(asyncio.Protocol):
     """A connection that says whatever the test wants."""
 

@@ -328,7 +328,7 @@ class RemoteLog:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._outbox.interrupt() and self._follower is not None:
+        if self._outbox.interrupt(queued_too=self._leader == self.node) and self._follower is not None:
             self._follower.interrupted()
 
     def _on_leader(self, body: bytes) -> None:

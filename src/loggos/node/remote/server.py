@@ -81,6 +81,7 @@ class _Hub:
         self.wanted = asyncio.Event()
         self._proposed: deque[_Proposed] = deque()  # with the log, in order
         self._applying: _Connection | None = None
+        self._led = False  # by this node, as far as the processes were told
         self._items: list[list[Buffer]] = []  # of the batch that is being applied
         self._own: dict[int, dict[int, list[Buffer]]] = {}  # connection → place in the batch → the item with its replies
         self._items_bytes = 0
@@ -129,13 +130,21 @@ class _Hub:
 
     def interrupted(self) -> None:
         self._proposed.clear()
+        self._end_epochs()
+
+    def leader_changed(self, leader: NodeId, is_self: bool) -> None:
+        if self._led and not is_self:
+            self._end_epochs()
+        self._led = is_self
+        self._post_all(self._leader_frame())
+
+    def _end_epochs(self) -> None:
+        """What the processes judged while this node led is no other leader's to take, also what is still on its way here (rule 13).
+        What the log has it may yet apply."""
         self.held.clear()
         for connection in list(self.connections.values()):
             connection.interrupt()
             connection.post(frame(Type.INTERRUPTED))
-
-    def leader_changed(self, leader: NodeId, is_self: bool) -> None:
-        self._post_all(self._leader_frame())
 
     def restored(self) -> None:
         """The state was replaced: every process needs it anew."""
