@@ -398,7 +398,7 @@ def test_what_was_proposed_under_a_lead_that_has_ended_goes_to_no_other_leader()
 
         await cell.site.on(node.number, propose_and_resign)
         await until(lambda: watcher.of("interrupted"))
-        await cell.site.on(node.number, lambda: hub.leader_changed(node.number, True))
+        await cell.site.on(node.number, lambda: hub.leader_changed(NodeId(node.number), True))
         await cell.site.on(node.number, lambda: log.propose(LEDGER, b"b=1"))
         await until(lambda: copy.totals.get("b"))
         assert copy.totals == {"b": 1}
