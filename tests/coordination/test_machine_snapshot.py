@@ -212,3 +212,34 @@ def test_an_ephemeral_without_its_session_is_refused() -> None:
     machine.tree.nodes[b"/zookeeper/quota"].owner = 5
     with pytest.raises(InternalError):
         CoordinationMachine().restore(list(machine.snapshot()))
+
+
+def test_what_is_applied_between_the_steps_of_a_restore_is_replaced_and_until_then_there(driver: Driver) -> None:
+    chunks = list(driver.machine.snapshot())
+    present = Driver()
+    client = present.client()
+    steps, number = present.machine.restoring(chunks), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            replace = stop.value
+            break
+        client.made(create(b"/present-%d" % number))
+        number += 1
+        assert len(present.machine.tree.nodes[b"/"].children or ()) >= number
+    assert number > 10
+    replace()
+    assert present.machine.digest() == driver.machine.digest()
+
+
+def test_a_snapshot_that_breaks_off_late_changes_nothing(driver: Driver) -> None:
+    chunks = list(driver.machine.snapshot())
+    present = Driver()
+    present.client().made(create(b"/present"))
+    before = present.machine.digest()
+    steps = present.machine.restoring(chunks[:-1])
+    with pytest.raises(InternalError):
+        for _ in steps:
+            pass
+    assert present.machine.digest() == before and b"/present" in present.machine.tree.nodes

@@ -213,7 +213,7 @@ def test_whole_sectors_go_past_the_page_cache_where_the_file_system_takes_them(t
         await file.write_sync(6144, [b"less than a sector"])
         await file.write_sync(512 + 7, whole_sectors(1, 9))
         await file.write_sync(8192, whole_sectors(DIRECT_WRITE_BYTES_MAX // 512 + 1, 8))
-        expected = whole_sectors(2, 4) + [bytes([1]) * 3072] + whole_sectors(1, 3) + whole_sectors(3, 5) + [b"less than a sector"]
+        expected = [*whole_sectors(2, 4), bytes([1]) * 3072, *whole_sectors(1, 3), *whole_sectors(3, 5), b"less than a sector"]
         found, wanted = await file.read(0, 6162), bytearray(b"".join(expected))
         wanted[519 : 519 + 512] = bytes([9]) * 512
         assert found == bytes(wanted)

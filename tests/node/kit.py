@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from loggos.base.ids import Index, NodeId
 from loggos.base.ports import Log, World
+from loggos.base.steps import Steps
 from loggos.host.loop import run as run_loop
 from loggos.host.world import HostWorld
 from loggos.node.config import NodeConfig, Ports
@@ -81,9 +82,16 @@ class Ledger:
         for start in range(0, len(items), self.slice_items):
             yield json.dumps(items[start : start + self.slice_items]).encode()
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        self.totals = {name: total for chunk in chunks for name, total in json.loads(chunk)}
-        self.applied = []
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        totals: dict[str, int] = {}
+        for chunk in chunks:
+            totals.update(json.loads(chunk))
+            yield
+
+        def replace() -> None:
+            self.totals, self.applied = totals, []
+
+        return replace
 
     def digest(self) -> int:
         return sum(total * (1 + sum(name.encode())) for name, total in self.totals.items()) & 0xFFFFFFFF

@@ -192,3 +192,29 @@ def test_a_snapshot_without_a_head_or_of_another_version_is_refused_and_nothing_
         assert (made.slot, made.index, made.restores, watcher.events) == (1, 1, 0, [])
         assert made.machines[LEDGER].totals == {"a": 1}  # type: ignore[attr-defined]
     assert len(head) == SNAPSHOT_HEAD.size
+
+
+def test_a_snapshot_is_installed_in_steps_beside_the_present_state() -> None:
+    """Batches may be applied between the steps: they change the present state, which the snapshot's then replaces."""
+    source, _, _ = registry()
+    source.slice_items = 3  # type: ignore[attr-defined]
+    for slot in range(1, 5):
+        source.apply(Slot(slot), batch((LEDGER, ME, b"a=%d" % slot), (ECHO, ME, b"a=%d" % slot)))
+    chunks = list(source.snapshot())
+    made, watcher, _ = registry()
+    steps, paused = made.restoring(chunks), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            replace = stop.value
+            break
+        paused += 1
+        made.apply(Slot(paused), batch((LEDGER, ME, b"b=1")))
+        assert made.machines[LEDGER].totals == {"b": paused}  # type: ignore[attr-defined]
+        assert made.restores == 0 and watcher.of("restored") == []
+    assert paused >= 1
+    replace()
+    assert watcher.events[-1] == ("restored",) and made.restores == 1
+    assert (made.slot, made.index, made.stamps) == (source.slot, source.index, source.stamps)
+    assert (made.rolling_digest, made.full_digest()) == (source.rolling_digest, source.full_digest())

@@ -111,7 +111,7 @@ CONNECTIONS_MAX: Final = 20_000
 CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
 CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
 CLIENT_PIPELINE_MAX: Final = 10_000  # unanswered requests of one connection; beyond it the door stops reading
-CLIENT_EARLY_BYTES_MAX: Final = 64 << 10  # what a client may send before its connect request is answered; more is not read until then
+CLIENT_EARLY_BYTES_MAX: Final = 64 << 10  # a client may send this before its connect request is answered; more is not read
 PATH_BYTES_MAX: Final = 4_096
 MULTI_OPERATIONS_MAX: Final = 10_000
 CHILDREN_BYTES_MAX: Final = JUTE_FRAME_BYTES_MAX  # a listing that would not fit a frame
@@ -129,6 +129,7 @@ BENCH_POLL_S: Final = 0.02  # how often a starting or recovering node is asked; 
 # places in lock queues given up while disconnected, to be removed on return; about 200 bytes each
 LOCKS_ABANDONED_MAX: Final = 10_000
 ACL_TABLE_MAX: Final = 4_096  # distinct access control lists shared between znodes; a cache, emptied when full
+RESTORE_STEP_ITEMS: Final = 500  # of a snapshot that is installed, between two turns of the loop: about 1 ms
 SNAPSHOT_SLICE_ITEMS: Final = 2_000  # items one snapshot slice looks at: about 2 ms, also where they take few bytes
 CONNECT_FRAME_BYTES_MAX: Final = 1_024  # the first frame of a connection: 44 or 45 bytes from every known client
 CONNECTIONS_PER_ADDRESS_MAX: Final = 10_000  # half of all, so that one address cannot take every connection

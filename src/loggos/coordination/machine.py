@@ -20,6 +20,7 @@ from typing import Any, Final
 from loggos.base.errors import FrameError
 from loggos.base.ids import NODE_BITS, Index, NodeId, SessionId, Stamps
 from loggos.base.limits import MULTI_OPERATIONS_MAX, SNAPSHOT_SLICE_ITEMS
+from loggos.base.steps import Steps, all_steps
 from loggos.coordination import commands, snapshot
 from loggos.coordination.acl import OPEN_ACL, AclList, AclTable, permits, read_acl
 from loggos.coordination.commands import CHANGED, NO_SESSION, Attached, Outcome, TreeEvent
@@ -150,11 +151,20 @@ class CoordinationMachine:
         """The state as it is now, in bounded slices; `apply` may be called between them. At most one runs: a new one ends it."""
         return snapshot.Snapshot(self.tree, self.sessions, self.slice_items).slices()
 
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        """Make a snapshot's state beside this one, in steps between which `apply` may be called; what it gives puts it in this
+        one's place. InternalError, and nothing changed, if it is not whole."""
+        tree, sessions = yield from snapshot.restoring(chunks, self.acls)
+
+        def replace() -> None:
+            self.tree, self.sessions = tree, sessions
+            self.operations = Operations(tree, sessions, self.acls)
+
+        return replace
+
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state by a snapshot's. InternalError, and nothing changed, if it is not whole."""
-        tree, sessions = snapshot.restore(chunks, self.acls)
-        self.tree, self.sessions = tree, sessions
-        self.operations = Operations(tree, sessions, self.acls)
+        """The same at once."""
+        all_steps(self.restoring(chunks))()
 
     def digest(self) -> int:
         """64 bits over the whole state, however it came about."""

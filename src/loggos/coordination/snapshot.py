@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Final
 
 from loggos.base.errors import FrameError, InternalError
 from loggos.base.ids import SessionId
-from loggos.base.limits import SNAPSHOT_SLICE_BYTES, SNAPSHOT_SLICE_ITEMS
+from loggos.base.limits import RESTORE_STEP_ITEMS, SNAPSHOT_SLICE_BYTES, SNAPSHOT_SLICE_ITEMS
 from loggos.coordination.acl import OPEN_ACL, AclTable, read_acl
 from loggos.coordination.paths import ROOT
 from loggos.coordination.sessions import Session, SessionTable
@@ -176,20 +176,25 @@ def _hash(record: bytes) -> int:
 # --- restore -----------------------------------------------------------------------------------------------------------------
 
 
-def restore(chunks: Iterable[bytes], acls: AclTable) -> tuple[Tree, SessionTable]:
-    """Tree and sessions of a snapshot. InternalError if it is not whole or not one."""
+Restored = tuple[Tree, SessionTable]
+
+
+def restoring(chunks: Iterable[bytes], acls: AclTable) -> Generator[None, None, Restored]:
+    """Tree and sessions of a snapshot, made in steps of about a millisecond. InternalError if it is not whole or not one."""
     try:
-        return _restore(_records(chunks), acls)
+        return (yield from _restoring(_records(chunks), acls))
     except (struct.error, FrameError, KeyError) as error:
         raise InternalError(f"a snapshot holds an unreadable record, or a node without parent or owner: {error!r}") from error
 
 
-def _restore(records: Iterator[bytes], acls: AclTable) -> tuple[Tree, SessionTable]:
+def _restoring(records: Iterator[bytes], acls: AclTable) -> Generator[None, None, Restored]:
     tree, sessions = Tree(), SessionTable()
     if next(records, b"") != _MAGIC:
         raise InternalError("this is not a snapshot of the coordination machine, or of a version this one cannot read")
     ended = False
-    for record in records:
+    for number, record in enumerate(records, 1):
+        if number % RESTORE_STEP_ITEMS == 0:
+            yield
         kind = record[0] if record else 0
         if ended:
             raise InternalError("a snapshot goes on after its end")
@@ -203,7 +208,7 @@ def _restore(records: Iterator[bytes], acls: AclTable) -> tuple[Tree, SessionTab
             raise InternalError(f"a snapshot holds a record of kind {kind} that does not belong")
     if not ended:
         raise InternalError("a snapshot ends before its last record")
-    _link(tree, sessions)
+    yield from _linking(tree, sessions)
     return tree, sessions
 
 
@@ -249,11 +254,13 @@ def _restore_session(record: bytes, sessions: SessionTable) -> None:
     sessions[session.id] = session
 
 
-def _link(tree: Tree, sessions: SessionTable) -> None:
+def _linking(tree: Tree, sessions: SessionTable) -> Generator[None, None, None]:
     """Children and ephemerals, from paths and owners."""
     if ROOT not in tree.nodes:
         raise InternalError("a snapshot holds no root")
-    for path, node in tree.nodes.items():
+    for number, (path, node) in enumerate(tree.nodes.items(), 1):
+        if number % RESTORE_STEP_ITEMS == 0:
+            yield
         if path != ROOT:
             tree.link(path, tree.parent(path))
         if node.owner:

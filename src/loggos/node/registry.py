@@ -19,6 +19,7 @@ from crc32c import crc32c
 from loggos.base.errors import DamageError, InternalError
 from loggos.base.ids import Index, NodeId, Slot, Stamps
 from loggos.base.ports import Follower
+from loggos.base.steps import Steps, all_steps
 from loggos.node.batch import HEADER, decode_stamps, runs_of
 
 SNAPSHOT_HEAD: Final = struct.Struct(">BqqqqI")  # version, slot, index, wall_ms, cell_ms, digest
@@ -41,7 +42,9 @@ class Machine(Protocol):
 
     def snapshot(self) -> Iterator[bytes]: ...
 
-    def restore(self, chunks: Iterable[bytes]) -> None: ...
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        """Make a snapshot's state beside the present one, step by step; what it gives at last puts it in its place."""
+        ...
 
     def digest(self) -> int: ...
 
@@ -194,6 +197,11 @@ class Registry:
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by a snapshot's state; followers are told."""
+        all_steps(self.restoring(chunks))()
+
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        """The same in steps of about a millisecond, between which batches may be applied to the present state; what it gives at
+        last replaces that. DamageError, InternalError: nothing has changed."""
         iterator = iter(chunks)
         head = next(iterator, b"")
         if len(head) != SNAPSHOT_HEAD.size:
@@ -206,12 +214,19 @@ class Registry:
             if chunk[:1] == b"" or chunk[0] not in by_machine:
                 raise InternalError("a snapshot holds a machine that is unknown to this version: upgrade this node")
             by_machine[chunk[0]].append(chunk[1:])
+        replacements = []
         for machine_id, machine in self.machines.items():
-            machine.restore(by_machine.pop(machine_id))
-        self.slot, self.index, self.stamps, self.rolling_digest = Slot(slot), Index(index), Stamps(wall_ms, cell_ms), digest
-        self.restores += 1
-        for follower in self.followers.values():
-            follower.restored()
+            replacements.append((yield from machine.restoring(by_machine.pop(machine_id))))
+
+        def replace() -> None:
+            for replacement in replacements:
+                replacement()
+            self.slot, self.index, self.stamps, self.rolling_digest = Slot(slot), Index(index), Stamps(wall_ms, cell_ms), digest
+            self.restores += 1
+            for follower in self.followers.values():
+                follower.restored()
+
+        return replace
 
     def full_digest(self) -> int:
         """A digest over the whole state of every machine, for snapshots and tests; takes time in proportion to the state."""

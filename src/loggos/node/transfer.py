@@ -4,7 +4,7 @@ installed.
 A snapshot file's chunks are the registry's; its meta is JSON (slot, index, membership and origin of consensus).
 Transfer: BEGIN, CHUNKs with at most SNAPSHOT_CHUNKS_AHEAD unacknowledged, END; the last ACK says that it is
 installed. One is received at a time, and other senders are told so. A transfer that breaks leaves nothing behind.
-Everything runs in tasks beside the log; only taking the first slice and installing happen in one loop turn.
+Everything runs in tasks beside the log: an installed state is made in steps beside the present one, and then takes its place.
 
 The log that a snapshot needs to be of use is kept from before it is made (LogTail's pins) until the receiver has caught
 up with what is kept anyway, or stands still: a receiver that finds the log gone would need the next snapshot, for ever.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,7 @@ from loggos.base.limits import (
     SNAPSHOT_TRIES_MAX,
     SNAPSHOT_YIELD_MS,
 )
+from loggos.base.steps import Steps
 from loggos.consensus.codec import decode_membership, encode_membership
 from loggos.consensus.types import Membership
 from loggos.node.wire import CHUNK, SLOT, SNAPSHOT_REFUSED, Type, frame
@@ -380,12 +382,24 @@ class SnapshotKeeper:
         meta = decode_meta(reader.meta)
         chunks = [chunk async for chunk in reader.chunks()]
         replica = self._replica
+        replace = await _taking_turns(replica.registry.restoring(chunks))
         if self._stopped or replica.registry.slot >= meta.slot:
             return
         replica.state_replaced()
-        replica.registry.restore(chunks)
+        replace()
         replica.tail.reset()
         replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), Ballot(meta.origin_applied), sender)
         replica.metrics.count("snapshots_installed")
         replica.log("snapshot installed", slot=meta.slot, index=meta.index)
         replica.schedule()
+
+
+async def _taking_turns(steps: Steps) -> Callable[[], None]:
+    """Take the steps, and let the loop turn between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            done: Callable[[], None] = stop.value
+            return done
+        await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from loggos.base.ids import Index, Stamps
+from loggos.base.steps import Steps
 from loggos.coordination import snapshot
 from loggos.coordination.commands import Outcome, TreeEvent
 from loggos.coordination.liveness import Liveness
@@ -106,24 +107,34 @@ class TellsFailedMultis(CoordinationMachine):
 class RestoreMerges(CoordinationMachine):
     """A snapshot that is installed brings what it holds, and takes nothing away."""
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        old = self.tree
-        super().restore(chunks)
-        for path, znode in old.nodes.items():
-            if path not in self.tree.nodes and not znode.owner and not znode.children:
-                parent = self.tree.nodes.get(path.rpartition(b"/")[0] or b"/")
-                if parent is not None:
-                    self.tree.nodes[path] = znode
-                    self.tree.link(path, parent)
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        replace = yield from super().restoring(chunks)
+
+        def merge() -> None:
+            old = self.tree
+            replace()
+            for path, znode in old.nodes.items():
+                if path not in self.tree.nodes and not znode.owner and not znode.children:
+                    parent = self.tree.nodes.get(path.rpartition(b"/")[0] or b"/")
+                    if parent is not None:
+                        self.tree.nodes[path] = znode
+                        self.tree.link(path, parent)
+
+        return merge
 
 
 class ForgetsSequences(CoordinationMachine):
     """A snapshot does not bring back up to where a session's commands were applied."""
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        super().restore(chunks)
-        for session in self.sessions.values():
-            session.sequence = 0
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        replace = yield from super().restoring(chunks)
+
+        def forget() -> None:
+            replace()
+            for session in self.sessions.values():
+                session.sequence = 0
+
+        return forget
 
 
 class ChangesUnderSnapshot(CoordinationMachine):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from loggos.base.errors import InternalError
 from loggos.base.ids import Index, Stamps
+from loggos.base.steps import all_steps
 from loggos.node.registry import Machine
 
 
@@ -37,7 +38,7 @@ class MachineMirror:
         self.machine = machine
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        self.machine.restore(chunks)
+        all_steps(self.machine.restoring(chunks))()
 
     def apply(self, first: Index, stamps: Stamps, command: bytes, outcome: Any) -> None:
         again = self.machine.apply(first, stamps, command, False)
