@@ -96,7 +96,10 @@ class Paxos(Reads):
             or self.delivered != self.log.chosen
             or self.reads_done
             or self.snapshots_wanted
-            or (lead is not None and (lead.fresh or lead.announced < self.log.chosen or lead.campaign is not None or self.waiting))
+            or (
+                lead is not None
+                and (lead.fresh or lead.announced < self.log.chosen or lead.campaign is not None or self.waiting)
+            )
             or self.must_save
             or self.must_save_config()
             or self.standing() != self.status_told

@@ -203,7 +203,7 @@ class Replica:
             return
         self._loop.call_later(TICK_MS / 1000, self._tick)
         now = self.world.clock.monotonic()
-        self.engine.attend(any([follower.is_attended() for follower in self.registry.followers.values()]))
+        self.engine.attend(any(follower.is_attended() for follower in self.registry.followers.values()))
         if not self._disk_hangs() and self._ticking:
             self.engine.tick(int(now * 1000))
         self.barriers.expire(now)
