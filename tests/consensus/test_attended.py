@@ -1,4 +1,4 @@
-"""Where nobody waits for news, a follower is not told at once what is chosen: it learns that with the next entries or heartbeat."""
+"""Where nobody waits, a follower is not told at once what is chosen: it learns that with the next entries or heartbeat."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_it_learns_with_the_next_heartbeat() -> None:
 
 
 def test_its_votes_count_as_any_others() -> None:
-    world, leader, idle, busy = with_an_idle_follower()
+    world, leader, _, busy = with_an_idle_follower()
     world.isolate(busy.node)
     assert world.propose(leader, b"x")
     world.flush()
@@ -121,7 +121,7 @@ def test_a_follower_in_a_new_life_is_attended_until_it_says_otherwise() -> None:
 
 
 def test_who_does_not_lead_takes_no_note() -> None:
-    world, leader, idle, busy = with_an_idle_follower()
+    _, leader, idle, busy = with_an_idle_follower()
     for node in (idle, busy):
         node.engine.peer_attended(leader.node)
         assert node.engine.ready() is None

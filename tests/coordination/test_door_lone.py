@@ -1,9 +1,10 @@
-"""A lone write: one whole frame of a client that waits for nothing is proposed at once; everything else goes the usual way, and the
-order of replies is the same."""
+"""A lone write: one whole frame of a client that waits for nothing is proposed at once; everything else goes the usual way, and
+the order of replies is the same."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -239,7 +240,7 @@ def test_any_mixture_of_whole_chunks_is_answered_in_order(script: list[str | lis
 
 def runs_are_gapless(found: list[tuple[int, int]]) -> bool:
     """Every write was sent once, in order."""
-    return all(first + count == after for (first, count), (after, _) in zip(found, found[1:], strict=False))
+    return all(first + count == after for (first, count), (after, _) in pairwise(found))
 
 
 # --- a full log, muted writes, many frames -------------------------------------------------------------------------------

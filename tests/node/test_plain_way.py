@@ -1,4 +1,4 @@
-"""The plain way gives what the general way gives: codes, indices, digests, and what clients of a node receive, in the same order."""
+"""The plain way gives what the general way gives: codes, indices, digests, what clients of a node receive, in the same order."""
 
 from __future__ import annotations
 
@@ -166,7 +166,8 @@ own = st.tuples(st.just("own"), st.integers(0, 2), st.lists(st.tuples(own_kinds,
 foreign = st.tuples(
     st.just("foreign"), st.integers(0, 1), st.lists(st.tuples(foreign_kinds, paths, values), min_size=1, max_size=3)
 )
-repeated = st.tuples(st.just("again"), st.integers(0, 1), st.lists(st.tuples(st.just("set"), paths, values), min_size=1, max_size=2))
+repeated_sets = st.lists(st.tuples(st.just("set"), paths, values), min_size=1, max_size=2)
+repeated = st.tuples(st.just("again"), st.integers(0, 1), repeated_sets)
 happenings = st.tuples(st.sampled_from(["turn", "apply", "apply", "lose"]), st.integers(0, 2), st.just([]))
 scripts = st.lists(st.one_of(own, own, foreign, foreign, repeated, happenings), min_size=5, max_size=30)
 
@@ -260,9 +261,9 @@ class Told:
     def peer_note(self, sender: NodeId, note: bytes) -> None: ...
 
 
-def registry_with(follower: Told) -> tuple[Registry, SessionId]:
+def registry_with(follower: Told, kind: type[Registry] = Registry) -> tuple[Registry, SessionId]:
     machine = CoordinationMachine()
-    registry = Registry([machine], lambda origin, epoch: origin == ME)
+    registry = kind([machine], lambda origin, epoch: origin == ME)
     attach = encode_attach(SessionId(0), ME, 1, 10_000, bytes(16), "10.0.0.1")
     registry.apply(Slot(1), encode_batch(Stamps(1, 1), [encode_run(MACHINE_ID, ME, 0, attach)]))
     (session,) = machine.sessions
