@@ -83,6 +83,17 @@ def test_null_data_and_a_tail_behind_the_version() -> None:
         both_ways(encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)]), True)
 
 
+def test_every_path_with_a_good_request() -> None:
+    """Of the nodes that are there only the one that is open to the world goes the short way."""
+    for path in PATHS:
+        body = encode_buffer(path) + encode_buffer(b"new") + INT32.pack(-1)
+        command = encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)])
+        both_ways(command, True)
+        machine, _ = prepared(CoordinationMachine)
+        plain = machine.apply_plain(command, 0, len(command), Index(4), 9)
+        assert (plain is not None) == (path in (b"/open", b"/")), path
+
+
 def test_the_short_way_is_taken() -> None:
     body = encode_buffer(b"/open") + encode_buffer(b"new") + INT32.pack(-1)
     command = encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)])
