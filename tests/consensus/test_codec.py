@@ -83,7 +83,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(lambda ballot, first, more, chosen: Accepted(ballot, first, first + more, chosen), big, positive, few, big),
     st.builds(Nack, big, big),
     st.builds(Heartbeat, big, big, big, st.booleans()),
-    st.builds(HeartbeatReply, big, big, big, big),
+    st.builds(HeartbeatReply, big, big, big, big, st.booleans()),
     st.builds(Fetch, positive),
     st.builds(ReadAsk, big),
     st.builds(ReadGrant, big, st.integers(-1, 1 << 62)),

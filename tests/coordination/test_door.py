@@ -320,7 +320,7 @@ async def test_an_interruption_closes_exactly_those_whose_outcome_is_unknown() -
     writing.send(writing.create(b"/a"))
     await settle()
     attaching.send(attaching.hello())
-    clients[2].send(clients[2].create(b"/not-proposed-yet"))
+    clients[2].send(clients[2].create(b"/not-proposed-yet") + clients[2].ping())  # not alone: gathered until the turn's end
     entries = len(cell.entries)
     cell.logs[1].interrupt()
     assert writing.closed and attaching.closed and not idle.closed and not clients[2].closed

@@ -7,10 +7,9 @@ import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loggos.base.ids import NodeId, SessionId, Stamps
+from loggos.base.ids import Index, NodeId, SessionId, Stamps
 from loggos.coordination.commands import Outcome, encode_attach, encode_requests
-from loggos.coordination.machine import CoordinationMachine
-from loggos.coordination.sessions import Session
+from loggos.coordination.machine import CoordinationMachine, Plain, encode_stat_reply
 from loggos.coordination.zookeeper.codec import INT32, OP_CREATE, OP_SET_DATA, encode_buffer
 
 OPEN, READ_ONLY = (31, 1)  # permissions of the world
@@ -18,10 +17,8 @@ PATHS = [b"/open", b"/closed", b"/none", b"", b"/", b"/open/"]
 
 
 class GeneralWay(CoordinationMachine):
-    def _lone_set_data(
-        self, outcome: Outcome, session: Session | None, index: int, stamps: Stamps, command: bytes, answer: bool
-    ) -> bool:
-        return False
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> Plain | None:
+        return None
 
 
 def frame(opcode: int, body: bytes, xid: int = 7) -> bytes:
@@ -86,10 +83,39 @@ def test_null_data_and_a_tail_behind_the_version() -> None:
         both_ways(encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)]), True)
 
 
+def test_every_path_with_a_good_request() -> None:
+    """Of the nodes that are there only the one that is open to the world goes the short way."""
+    for path in PATHS:
+        body = encode_buffer(path) + encode_buffer(b"new") + INT32.pack(-1)
+        command = encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)])
+        both_ways(command, True)
+        machine, _ = prepared(CoordinationMachine)
+        plain = machine.apply_plain(command, 0, len(command), Index(4), 9)
+        assert (plain is not None) == (path in (b"/open", b"/")), path
+
+
 def test_the_short_way_is_taken() -> None:
     body = encode_buffer(b"/open") + encode_buffer(b"new") + INT32.pack(-1)
     command = encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)])
     machine, session = prepared(CoordinationMachine)
-    outcome = Outcome([], session, 1, 3)
-    assert machine._lone_set_data(outcome, machine.sessions[session], 4, Stamps(9, 9), command, True)
-    assert outcome.codes == [0] and both_ways(command, True).replies == outcome.replies
+    plain = machine.apply_plain(b"before" + command + b"behind", 6, 6 + len(command), Index(4), 9)
+    assert plain is not None
+    found, xid, path, node = plain
+    assert (found, xid, path, node) == (machine.sessions[session], 7, b"/open", machine.tree.nodes[b"/open"])
+    assert both_ways(command, True).replies == [encode_stat_reply(xid, 4, node)]
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(PATHS), st.binary(max_size=9), st.integers(0, 200), st.integers(0, 255), st.binary(max_size=9))
+def test_where_it_gives_nothing_it_has_done_nothing(path: bytes, data: bytes, at: int, value: int, behind: bytes) -> None:
+    """Nor does it read what stands around the command in its batch."""
+    body = encode_buffer(path) + encode_buffer(data) + INT32.pack(-1)
+    command = bytearray(encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)]))
+    command[at % len(command)] = value
+    machine, _ = prepared(CoordinationMachine)
+    before = machine.digest()
+    plain = machine.apply_plain(b"!" + bytes(command) + behind, 1, 1 + len(command), Index(4), 9)
+    other, _ = prepared(CoordinationMachine)
+    codes = other.apply(4, Stamps(9, 9), bytes(command), False).codes
+    assert machine.digest() == (before if plain is None else other.digest())
+    assert plain is None or codes == [0]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loggos.base.errors import InternalError
+from loggos.base.ids import Index
 from loggos.base.limits import SNAPSHOT_SLICE_BYTES
 from loggos.coordination.acl import OPEN_ACL
 from loggos.coordination.machine import CoordinationMachine
@@ -243,3 +244,58 @@ def test_a_snapshot_that_breaks_off_late_changes_nothing(driver: Driver) -> None
         for _ in steps:
             pass
     assert present.machine.digest() == before and b"/present" in present.machine.tree.nodes
+
+
+class Plainly:
+    """Lone setDatas by the short way, one after another, as a registry has them applied."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.times = 0
+
+    def set(self, client: Client, path: bytes, data: bytes) -> None:
+        command = client.command(set_data(path, data))
+        driver = self.driver
+        driver.index += 1
+        plain = driver.machine.apply_plain(command, 0, len(command), Index(driver.index), driver.wall_ms)
+        assert plain is not None, path
+        self.times += 1
+
+
+def test_the_short_way_between_slices_leaves_the_snapshot_as_it_was(driver: Driver) -> None:
+    machine, clients, plainly = driver.machine, clients_of(driver), Plainly(driver)
+    before = machine.digest()
+    slices = machine.snapshot()
+    chunks = [next(slices)]
+    for number, chunk in enumerate(slices):
+        chunks.append(chunk)
+        for client in clients:  # nodes that the walk has passed and others, the same more than once
+            for path in (b"/d0/n0003", b"/d5/n%04d" % (number % 1000), b"/d5/n0999", b"/", b"/d2"):
+                plainly.set(client, path, b"changed %d" % number)
+    assert plainly.times > 50 and machine.digest() != before
+    copy = restored(chunks)
+    assert copy.digest() == before
+    assert copy.tree.nodes[b"/d5/n0999"].data == VALUE and copy.sessions[clients[2].session].sequence == 0
+    assert restored(machine.snapshot()).digest() == machine.digest(), "the next one has it all"
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.booleans()), max_size=40), st.integers(1, 7))
+def test_the_short_way_at_any_time_of_a_snapshot(script: list[tuple[int, int, bool]], slice_items: int) -> None:
+    """Some of the writes go the short way, some the general one; between them a slice is taken now and then."""
+    driver = Driver()
+    driver.machine.slice_items = slice_items
+    clients, plainly = [driver.client() for _ in range(3)], Plainly(driver)
+    clients[0].run(*[create(b"/n%02d" % number, VALUE) for number in range(31)])
+    before = driver.machine.digest()
+    slices = driver.machine.snapshot()
+    chunks = [next(slices)]
+    for who, number, is_plain in script:
+        if is_plain:
+            plainly.set(clients[who], b"/n%02d" % number, b"%d" % driver.index)
+        else:
+            clients[who].run(set_data(b"/n%02d" % number, b"general"), set_data(b"/n%02d" % (30 - number), b"too"))
+        if (who + number) % 3 == 0:
+            chunks += [chunk for chunk in [next(slices, None)] if chunk is not None]
+    chunks += list(slices)
+    assert restored(chunks).digest() == before
+    assert restored(driver.machine.snapshot()).digest() == driver.machine.digest()

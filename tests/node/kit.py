@@ -15,6 +15,7 @@ from loggos.base.ports import Log, World
 from loggos.base.steps import Steps
 from loggos.host.loop import run as run_loop
 from loggos.host.world import HostWorld
+from loggos.node.batch import runs_of
 from loggos.node.config import NodeConfig, Ports
 from loggos.node.member import Member, MemberParts
 from loggos.node.remote.client import RemoteLog
@@ -158,6 +159,11 @@ class Watcher:
     @property
     def commands(self) -> list[bytes]:
         return [event[2] for event in self.of("applied")]
+
+
+def commands_of(data: bytes, offset: int = 0) -> list[tuple[int, NodeId, int, bytes]]:
+    """The runs of a batch with their commands: machine, origin, epoch, command."""
+    return [(machine, origin, epoch, data[at:end]) for machine, origin, epoch, at, end in runs_of(data, offset)]
 
 
 class Site(Protocol):

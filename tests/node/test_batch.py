@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from loggos.base.errors import InternalError
 from loggos.base.ids import NodeId, Stamps
-from loggos.node.batch import EPOCHS, HEADER, decode_stamps, encode_batch, encode_run, iterate_runs, whole_runs
+from loggos.node.batch import EPOCHS, HEADER, decode_stamps, encode_batch, encode_run, runs_of, whole_runs
+from tests.node.kit import commands_of
 
 runs = st.lists(
     st.tuples(st.integers(0, 255), st.integers(0, 255).map(NodeId), st.integers(0, EPOCHS - 1), st.binary(max_size=40)),
@@ -21,7 +22,7 @@ clocks = st.integers(-(2**63), 2**63 - 1)
 def test_what_is_encoded_comes_back(sent: list[tuple[int, NodeId, int, bytes]], wall_ms: int, cell_ms: int) -> None:
     payload = encode_batch(Stamps(wall_ms, cell_ms), [encode_run(*run) for run in sent])
     assert decode_stamps(payload) == Stamps(wall_ms, cell_ms)
-    assert list(iterate_runs(payload, HEADER.size)) == sent
+    assert commands_of(payload, HEADER.size) == sent
 
 
 @given(runs)
@@ -38,7 +39,7 @@ def test_another_version_is_refused() -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_are_whole_exactly_if_they_can_be_walked(data: bytes) -> None:
     try:
-        walked = list(iterate_runs(data))
+        walked = commands_of(data)
     except InternalError:
         assert whole_runs(data, range(256)) == -1
         return
@@ -53,7 +54,7 @@ def test_a_cut_is_noticed(sent: list[tuple[int, NodeId, int, bytes]], data: st.D
     cut = whole[: -data.draw(st.integers(1, last - 1))]
     assert whole_runs(cut, range(256)) == -1
     with pytest.raises(InternalError):
-        list(iterate_runs(cut))
+        runs_of(cut)
 
 
 def test_an_unknown_machine_is_not_taken() -> None:

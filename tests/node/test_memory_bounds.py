@@ -79,12 +79,14 @@ class Owner:
         self.released: list[int] = []
         self.said: list[Outgoing] = []
         self.pressed: list[bool] = []
+        self.done: list[int] = []  # how many were released each time it was told
 
     def ready_durable(self, ready: Waiting) -> None:
         self.released.append(ready.number)
         self.said += ready.messages_after
 
-    def durable_done(self) -> None: ...
+    def durable_done(self) -> None:
+        self.done.append(len(self.released))
 
     def disk_full(self, error: OutOfSpaceError) -> None: ...
 
@@ -110,13 +112,51 @@ class Bench:
         self.number = 0
         self.task = asyncio.ensure_future(self.persister.run())
 
-    def add(self, *entries: Entry, say: Message | None = None, committed: tuple[Entry, ...] = ()) -> None:
+    def add(self, *entries: Entry, say: Message | None = None, committed: tuple[Entry, ...] = ()) -> bool:
         self.number += 1
         after = (Outgoing(NodeId(2), say),) if say is not None else ()
         hard_state = STATE if entries else None
         ready = Ready(self.number, hard_state, entries, bool(entries), messages_after=after, committed=committed)
         self.persister.add(ready)
-        self.persister.pump()
+        return self.persister.pump()
+
+
+def test_pump_says_whether_something_was_released_and_leaves_telling_to_its_caller() -> None:
+    async def main() -> None:
+        bench = Bench(batch_bytes_max=3_000, pending_bytes_max=1 << 20)
+        assert not bench.persister.pump(), "there is nothing"
+        assert bench.add(say=Fetch(Slot(1))) and bench.owner.released == [1]
+        assert not bench.add(entry(1)), "it is written now"
+        assert not bench.add(say=Fetch(Slot(2))), "it waits behind the write"
+        assert bench.owner.released == [1] and bench.owner.done == []
+        await bench.journal.done()
+        assert bench.owner.released == [1, 2, 3] and bench.persister.idle
+        bench.task.cancel()
+
+    asyncio.run(main())
+
+
+def test_the_owner_is_told_behind_whatever_was_released() -> None:
+    """A Ready with nothing to write goes behind a batch of its own: what it says is released after the batch, and told of."""
+
+    async def main() -> None:
+        bench = Bench(batch_bytes_max=3_000, pending_bytes_max=1 << 20)
+        bench.add(entry(1), say=Fetch(Slot(1)))
+        bench.add(say=Fetch(Slot(2)))
+        bench.add(say=Fetch(Slot(3)))
+        await bench.journal.done()
+        assert bench.owner.released == [1, 2, 3]
+        assert bench.owner.done == [1, 3], "each time before anything else may happen"
+        bench.add(entry(2))
+        bench.add(say=Fetch(Slot(4)))
+        bench.add(entry(3))  # one batch with what goes before it
+        await bench.journal.done()
+        assert bench.owner.released == [1, 2, 3, 4] and bench.owner.done == [1, 3, 4]
+        await bench.journal.done()
+        assert bench.owner.released == [1, 2, 3, 4, 5, 6] and bench.owner.done == [1, 3, 4, 6]
+        bench.task.cancel()
+
+    asyncio.run(main())
 
 
 def test_batches_are_of_bounded_size_and_in_order() -> None:

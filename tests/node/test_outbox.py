@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from loggos.base.errors import OverloadedError
 from loggos.base.ids import NodeId
-from loggos.node.batch import EPOCHS, RUN_HEADER, Run, encode_run, iterate_runs
+from loggos.node.batch import EPOCHS, RUN_HEADER, encode_run
 from loggos.node.outbox import Outbox
+from tests.node.kit import commands_of
 
 ME, OTHER, THIRD = NodeId(1), NodeId(2), NodeId(3)
 BYTES_MAX = 300
@@ -27,7 +28,7 @@ class OutboxModel(RuleBasedStateMachine):
         self.names = 0
         self.waiting: list[bytes] = []  # own, taken and not sent
         self.sent: deque[bytes] = deque()  # own, sent and waited for
-        self.with_the_log: deque[Run] = deque()  # everything that may still be applied, in order
+        self.with_the_log: deque[tuple[int, NodeId, int, bytes]] = deque()  # everything that may still be applied, in order
         self.ever_sent: dict[bytes, None] = {}
         self.foreign: list[bytes] = []
 
@@ -63,7 +64,7 @@ class OutboxModel(RuleBasedStateMachine):
         taken = self.outbox.take(bytes_max)
         assert taken and (len(taken) == 1 or sum(map(len, taken)) <= bytes_max)
         assert self.outbox.queue_bytes == queued - sum(map(len, taken)) == sum(map(len, self.outbox.queue))
-        for run in (run for blob in taken for run in iterate_runs(blob)):
+        for run in (run for blob in taken for run in commands_of(blob)):
             _, origin, _, command = run
             assert command not in self.ever_sent, "nothing is ever sent twice"
             self.ever_sent[command] = None
@@ -92,7 +93,7 @@ class OutboxModel(RuleBasedStateMachine):
             assert not self.outbox.queue and self.outbox.queue_bytes == 0
         else:
             assert not out
-            kept = [run[3] for blob in self.outbox.queue for run in iterate_runs(blob)]
+            kept = [run[3] for blob in self.outbox.queue for run in commands_of(blob)]
             assert kept == self.waiting, "ours wait for the next leader; others' are theirs to give up"
 
     def partly_taken(self) -> bool:
@@ -106,12 +107,12 @@ class OutboxModel(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_is_what_was_put(self) -> None:
-        own = [run[3] for blob in self.outbox.queue for run in iterate_runs(blob) if run[1] == ME]
+        own = [run[3] for blob in self.outbox.queue for run in commands_of(blob) if run[1] == ME]
         assert own == self.waiting
 
     @invariant()
     def the_count_of_runs_is_right_or_cautious(self) -> None:
-        actual = sum(1 for blob in self.outbox.queue for _ in iterate_runs(blob))
+        actual = sum(1 for blob in self.outbox.queue for _ in commands_of(blob))
         assert self.outbox.queue_runs <= actual and bool(self.outbox.queue_runs) == bool(actual)
 
 
@@ -169,7 +170,7 @@ def test_taking_empties_the_queue_in_order(sizes: list[int], bytes_max: int) -> 
         outbox.put(number, b"x" * size)
     seen = []
     while outbox.queue:
-        seen += [run[0] for blob in outbox.take(bytes_max) for run in iterate_runs(blob)]
+        seen += [run[0] for blob in outbox.take(bytes_max) for run in commands_of(blob)]
     assert seen == list(range(len(sizes)))
 
 

@@ -260,6 +260,24 @@ def test_a_refused_forward_is_an_unknown_fate_for_its_sender() -> None:
     in_simulation(scenario)
 
 
+def test_what_waited_for_the_disk_is_proposed_in_the_turn_after_its_relief() -> None:
+    async def scenario(cell: Cell) -> None:
+        cell.start()
+        leader = await cell.until_led()
+        await cell.until_equal()
+        replica = leader.replica
+        replica.disk_pressed(True)
+        await cell.propose(leader.number, b"a=1")
+        await asyncio.sleep(1)
+        assert replica.outbox.queue and not replica.engine.in_flight()
+        await cell.site.on(leader.number, lambda: replica.disk_pressed(False))
+        await asyncio.sleep(0)
+        assert not replica.outbox.queue and replica.engine.in_flight() == 1
+        await until(lambda: leader.ledger.totals == {"a": 1})
+
+    in_simulation(scenario)
+
+
 # --- leaving -----------------------------------------------------------------------------------------------------------------
 
 

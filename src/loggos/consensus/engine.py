@@ -83,6 +83,8 @@ class Paxos(Reads):
                 self.own_promise_durable(persist.promise)
             if persist.votes:
                 self.own_votes_durable(persist.ballot, persist.votes)
+        if not self.persists and not self.unsaved:
+            self.durable_chosen = self.log.chosen  # no write with entries is under way; perhaps that is to be saved now
 
     # --- effects -------------------------------------------------------------------------------------------------------------
 

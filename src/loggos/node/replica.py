@@ -367,6 +367,7 @@ class Replica:
                 taken = self.engine.propose(encode_batch(self._stamp(), self.outbox.take(BATCH_BYTES_MAX)))
                 assert taken, "the engine refused what it said it would take"
         elif self.mesh.takes(leader):
+            self.engine.attend(True)  # before the next tick asks: a heartbeat's answer behind this must not say otherwise
             while self.outbox.queue:
                 runs = self.outbox.take(BATCH_BYTES_MAX)
                 self.mesh.post(leader, frame(Type.FORWARD, EPOCH.pack(self.outbox.epoch), *runs))
@@ -458,6 +459,8 @@ class Replica:
         self.engine.pressure(on)
         self.metrics.count("disk_pressed" if on else "disk_relieved")
         self.log("waits for the disk" if on else "takes entries again")
+        if not on:
+            self.schedule()  # what could not be proposed can be now, though the engine has no news
 
     def space_changed(self, is_low: bool, free_bytes: int) -> None:
         """While there is too little room this node takes no writes as a leader; then it goes on with what waits."""

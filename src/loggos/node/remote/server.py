@@ -139,7 +139,7 @@ class _Hub:
         self._post_all(self._leader_frame())
 
     def _end_epochs(self) -> None:
-        """What the processes judged while this node led is no other leader's to take, nor what is still on its way here (rule 13).
+        """What processes judged while this node led is no other leader's to take, nor what is still on its way here (rule 13).
         What the log has, it may yet apply."""
         self.held.clear()
         for connection in list(self.connections.values()):
