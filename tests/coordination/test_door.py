@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loggos.base.ids import NodeId
-from loggos.base.limits import CLIENT_EARLY_BYTES_MAX, DESCENDANTS_COUNTED_MAX, LEADERLESS_REFUSE_MS
+from loggos.base.limits import DESCENDANTS_COUNTED_MAX, LEADERLESS_REFUSE_MS
 from loggos.coordination.acl import SUPER
 from loggos.coordination.service import ServiceOptions
 from loggos.coordination.zookeeper import codec, requests
@@ -406,27 +406,6 @@ async def test_a_connect_request_that_met_no_leader_is_not_proposed_after_its_cl
     await other.connect()
     session = cell.logs[1].machine.sessions[client.session]
     assert (session.node, session.generation) == (2, 2) and not other.closed
-
-
-@in_loop
-async def test_who_is_being_attached_is_read_from_so_that_its_end_is_seen_but_not_without_bound() -> None:
-    cell = FakeCell().start()
-    cell.logs[1].held = True
-    client = RawClient(cell)
-    pings = client.request(codec.OP_PING, xid=codec.XID_PING) * 100
-    client.send(client.hello() + pings)
-    await settle()
-    assert not client.transport.paused
-    sent = 1
-    while not client.transport.paused:
-        client.send(pings)
-        sent += 1
-    assert sent * len(pings) <= CLIENT_EARLY_BYTES_MAX + len(pings)
-    cell.logs[1].held = False
-    await settle()
-    cell.logs[1].step()
-    greeting, *answers = client.frames()
-    assert greeting[8:16] != bytes(8) and len(answers) == sent * 100 and not client.transport.paused
 
 
 @in_loop

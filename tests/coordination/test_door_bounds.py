@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loggos.base.limits import (
+    CLIENT_EARLY_BYTES_MAX,
     CLIENT_OUTPUT_BYTES_MAX,
     CLIENT_PIPELINE_BYTES_MAX,
     CLIENT_PIPELINE_MAX,
@@ -223,3 +224,24 @@ def test_any_bodies_of_any_opcodes_are_answered_one_by_one(parts: list[tuple[int
             assert len(replies) == len(parts) - pings and replies == sorted(replies)
 
     asyncio.run(run())
+
+
+@in_loop
+async def test_who_is_being_attached_is_read_from_so_that_its_end_is_seen_but_not_without_bound() -> None:
+    cell = FakeCell().start()
+    cell.logs[1].held = True
+    client = RawClient(cell)
+    pings = client.request(codec.OP_PING, xid=codec.XID_PING) * 100
+    client.send(client.hello() + pings)
+    await settle()
+    assert not client.transport.paused
+    sent = 1
+    while not client.transport.paused:
+        client.send(pings)
+        sent += 1
+    assert sent * len(pings) <= CLIENT_EARLY_BYTES_MAX + len(pings)
+    cell.logs[1].held = False
+    await settle()
+    cell.logs[1].step()
+    greeting, *answers = client.frames()
+    assert greeting[8:16] != bytes(8) and len(answers) == sent * 100 and not client.transport.paused
