@@ -382,7 +382,7 @@ class SnapshotKeeper:
         meta = decode_meta(reader.meta)
         chunks = [chunk async for chunk in reader.chunks()]
         replica = self._replica
-        replace = await _taking_turns(replica.registry.restoring(chunks))
+        replace = await self._made(replica.registry.restoring(chunks))
         if self._stopped or replica.registry.slot >= meta.slot:
             return
         replica.state_replaced()
@@ -393,13 +393,13 @@ class SnapshotKeeper:
         replica.log("snapshot installed", slot=meta.slot, index=meta.index)
         replica.schedule()
 
-
-async def _taking_turns(steps: Steps) -> Callable[[], None]:
-    """Take the steps, and let the loop turn between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            done: Callable[[], None] = stop.value
-            return done
-        await asyncio.sleep(0)
+    async def _made(self, steps: Steps) -> Callable[[], None]:
+        """Take the steps and let the loop turn between them; meanwhile nothing is asked for that the snapshot brings."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                replace: Callable[[], None] = stop.value
+                return replace
+            self._replica.engine.snapshot_arriving()
+            await asyncio.sleep(0)
