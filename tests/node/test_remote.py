@@ -406,6 +406,35 @@ def test_what_was_proposed_under_a_lead_that_has_ended_goes_to_no_other_leader()
     in_simulation(scenario)
 
 
+def test_news_of_a_lost_lead_that_waits_for_the_state_ends_what_was_judged_before_it_is_sent() -> None:
+    """The state comes again while the lead is lost: the process learns of that only behind the state (rule 13)."""
+
+    async def scenario(cell: Cell) -> None:
+        await one_node(cell)
+        node = cell.nodes[1]
+        log, _, watcher = await connect(node)
+        await until(lambda: log.leader == 1)
+        hub = node.server.hubs[LEDGER]  # type: ignore[union-attr]
+
+        def lose_lead_under_a_sync() -> None:
+            connection = connection_of(node.server)
+            hub._begin(connection)
+            hub.leader_changed(NodeId(2), False)
+            connection.post(frame(Type.LEADER, codec.LEADER.pack(2, False, 0)))
+
+        await cell.site.on(1, lose_lead_under_a_sync)
+        await until(lambda: len(watcher.of("interrupted")) or not log.synced)
+        assert log.leader == 1, "it has not heard"
+        await cell.site.on(1, lambda: log.propose(LEDGER, b"judged=1"))
+        await cell.site.on(1, lambda: connection_of(node.server).post(frame(Type.END)))
+        await until(lambda: log.leader == 2)
+        await cell.site.on(1, lambda: log.propose(LEDGER, b"after=1"))
+        await until(lambda: node.ledger.totals.get("after"))
+        assert node.ledger.totals == {"after": 1}
+
+    in_simulation(scenario, voters=1)
+
+
 class Raw(asyncio.Protocol):
     """A connection that says whatever the test wants."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 import pytest
 
 from loggos.base.errors import PeerError
 from loggos.base.ids import Incarnation, NodeId
 from loggos.base.limits import SNAPSHOT_TRANSFER_STALL_MS
+from loggos.base.steps import Steps
+from loggos.node.registry import Registry
 from loggos.node.wire import CHUNK, SLOT, Type
 from tests.node.kit import LEDGER, Cell, CellNode, SimSite, Watcher, in_simulation, until
 
@@ -42,6 +44,39 @@ async def caught_up(cell: Cell, number: int) -> None:
     await cell.until_equal()
     digests = [node.replica.registry.full_digest() for node in cell.running()]
     assert len(set(digests)) == 1, digests
+
+
+def test_an_install_that_takes_longer_than_a_transfer_may_stand_still_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large state: its sender keeps the log behind the snapshot until it is installed."""
+    restoring = Registry.restoring
+    seconds = 2 * SNAPSHOT_TRANSFER_STALL_MS / 1000
+
+    def slowly(registry: Registry, chunks: Iterable[bytes]) -> Steps:
+        until_s = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < until_s:
+            yield
+        return (yield from restoring(registry, chunks))
+
+    async def nap(delay_s: float, result: None = None) -> None:
+        await sleep(delay_s or 0.01)
+
+    sleep = asyncio.sleep
+
+    async def scenario(cell: Cell) -> None:
+        leader, away = await with_a_laggard(cell)
+        monkeypatch.setattr(Registry, "restoring", slowly)
+        monkeypatch.setattr("loggos.node.transfer.asyncio.sleep", nap)
+        cell.start(away)
+        node = cell.nodes[away]
+        for _ in range(300):
+            await write(cell, leader.number, 2)
+            await sleep(0.1)
+            if node.runs and node.logged("snapshot installed"):
+                break
+        await caught_up(cell, away)
+        assert len(node.logged("snapshot installed")) == 1 and not leader.logged("snapshot not sent")
+
+    in_simulation(scenario, limit_s=600)
 
 
 def test_a_laggard_gets_a_snapshot_and_then_the_log_under_load() -> None:

@@ -111,6 +111,7 @@ CONNECTIONS_MAX: Final = 20_000
 CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
 CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
 CLIENT_PIPELINE_MAX: Final = 10_000  # unanswered requests of one connection; beyond it the door stops reading
+CATCH_UP_WAIT_MS: Final = 200  # a client that has seen more than this node waits so long for it, then finds another
 CLIENT_EARLY_BYTES_MAX: Final = 64 << 10  # a client may send this before its connect request is answered; more is not read
 PATH_BYTES_MAX: Final = 4_096
 MULTI_OPERATIONS_MAX: Final = 10_000

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from loggos.base import limits
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot, ballot_round, make_ballot
 from loggos.consensus.log import Log
-from loggos.consensus.types import Entry, HardState, Member, Membership, Message, Outgoing, Restored, Role
+from loggos.consensus.types import Entry, HardState, HeartbeatReply, Member, Membership, Message, Outgoing, Restored, Role
 
 Random = Callable[[int], int]  # below(n): a uniform integer in [0, n)
 
@@ -60,6 +60,10 @@ class Persist(NamedTuple):
     ballot: Ballot  # of its own votes as a leader
     votes: tuple[tuple[Slot, Slot], ...]  # runs of slots
     chosen: Slot  # the chosen prefix at that time: from now on its entries are durable
+
+
+def attending(message: Message) -> Message:
+    return message._replace(attended=True) if isinstance(message, HeartbeatReply) else message
 
 
 class Mark(NamedTuple):
@@ -183,7 +187,10 @@ class Core:
         self.is_pressed = on
 
     def attend(self, on: bool) -> None:
-        """The driver says: somebody at this node waits for what is chosen; or nobody does."""
+        """The driver says: somebody at this node waits for what is chosen; or nobody does. What this node is about to answer a
+        heartbeat leaves behind what the driver sends of itself, so it must not say otherwise."""
+        if on and not self.attended:
+            self.messages = [Outgoing(to, attending(message)) for to, message in self.messages]
         self.attended = on
 
     def may_store(self) -> bool:

@@ -380,10 +380,13 @@ class Replica:
             return True
         now = self.world.clock.monotonic()
         if self.engine.in_flight():
-            return (now - self._proposed_s) * 1000 >= EARLY_SLOT_MS
+            is_late = (now - self._proposed_s) * 1000 >= EARLY_SLOT_MS
+            if not is_late:
+                self._wake_in_time(EARLY_SLOT_MS)
+            return is_late
         if self.outbox.queue_runs < self._awaited_runs and now < self._awaited_until_s:
             self._has_waited = True
-            self._wake_in_time()
+            self._wake_in_time(GATHER_MS)
             return False
         if self._has_waited:
             self._learn_from_wait()
@@ -408,10 +411,10 @@ class Replica:
         else:
             self._gathers_left_out = self._in_vain = min(2 * self._in_vain + 1, GATHERS_LEFT_OUT_MAX)
 
-    def _wake_in_time(self) -> None:
+    def _wake_in_time(self, ms: int) -> None:
         if not self._wakes:
             self._wakes = True
-            self._loop.call_later(GATHER_MS / 1000, self._wake)
+            self._loop.call_later(ms / 1000, self._wake)
 
     def _wake(self) -> None:
         self._wakes = False
@@ -519,6 +522,7 @@ class Replica:
         self._has_led = self._has_led or new.settled
         if self.leader != self._leader_told:
             self._leader_told = self.leader
+            self.schedule()  # what waited for a leader goes on
             self.metrics.count("leader_changes")
             for follower in self.registry.followers.values():
                 follower.leader_changed(self._leader_told, self._leader_told == self.node)

@@ -356,7 +356,7 @@ class SnapshotKeeper:
             await writer.abort()
             return
         await writer.commit(receiving.meta)
-        await self._install(receiving.sender)
+        await self._install(receiving)
         self._acknowledge(receiving.sender, receiving.slot, receiving.taken + 1)
         if self._receiving is receiving:
             self._receiving = None
@@ -373,7 +373,7 @@ class SnapshotKeeper:
         self._replica.mesh.post(sender, frame(Type.SNAPSHOT_ACK, CHUNK.pack(slot, taken)))
         self._replica.mesh.flush()
 
-    async def _install(self, sender: NodeId) -> None:
+    async def _install(self, receiving: _Receiving) -> None:
         """The newest stored snapshot becomes this node's state, unless the log has brought it further already. Its sender keeps
         what follows."""
         reader = await self._store.latest()
@@ -382,19 +382,22 @@ class SnapshotKeeper:
         meta = decode_meta(reader.meta)
         chunks = [chunk async for chunk in reader.chunks()]
         replica = self._replica
-        replace = await self._made(replica.registry.restoring(chunks))
+        replace = await self._made(replica.registry.restoring(chunks), receiving)
         if self._stopped or replica.registry.slot >= meta.slot:
             return
         replica.state_replaced()
         replace()
         replica.tail.reset()
-        replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), Ballot(meta.origin_applied), sender)
+        origin = Ballot(meta.origin_applied)
+        replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), origin, receiving.sender)
         replica.metrics.count("snapshots_installed")
         replica.log("snapshot installed", slot=meta.slot, index=meta.index)
         replica.schedule()
 
-    async def _made(self, steps: Steps) -> Callable[[], None]:
-        """Take the steps and let the loop turn between them; meanwhile nothing is asked for that the snapshot brings."""
+    async def _made(self, steps: Steps, receiving: _Receiving) -> Callable[[], None]:
+        """Take the steps and let the loop turn between them. Meanwhile nothing is asked for that the snapshot brings, and its
+        sender hears now and then that it is not in vain to keep what follows."""
+        told_s = self._now()
         while True:
             try:
                 next(steps)
@@ -402,4 +405,7 @@ class SnapshotKeeper:
                 replace: Callable[[], None] = stop.value
                 return replace
             self._replica.engine.snapshot_arriving()
+            if (self._now() - told_s) * 1000 > SNAPSHOT_YIELD_MS:
+                told_s = self._now()
+                self._acknowledge(receiving.sender, receiving.slot, receiving.taken)
             await asyncio.sleep(0)

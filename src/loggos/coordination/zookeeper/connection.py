@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, cast
 from loggos.base.errors import FrameError, OverloadedError
 from loggos.base.ids import Index, SessionId
 from loggos.base.limits import (
+    CATCH_UP_WAIT_MS,
     CLIENT_EARLY_BYTES_MAX,
     CLIENT_OUTPUT_PAUSE_BYTES,
     CLIENT_PIPELINE_BYTES_MAX,
@@ -42,6 +43,7 @@ from loggos.coordination.zookeeper.codec import (
     PASSWORD_BYTES,
     REQUEST_HEAD,
     WRITE_OPS,
+    ConnectRequest,
     encode_auth,
     encode_connect_reply,
     frame_length,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from loggos.coordination.zookeeper.server import ZooKeeperDoor
 
 PLAIN_WRITES: Final = WRITE_OPS - {OP_AUTH, OP_CLOSE_SESSION}
+NO_NONCE: Final = -1
 RUN_BYTES_MAX: Final = COMMAND_BYTES_MAX - REQUESTS_HEADER.size
 assert RUN_BYTES_MAX >= 4 + JUTE_FRAME_BYTES_MAX, "every legal frame fits a command"
 
@@ -104,7 +107,7 @@ class Connection(Output):
         self.generation = self.timeout_ms = 0
         self.touched = False
         self._read_only: bool | None = None
-        self._nonce = -1
+        self._nonce = NO_NONCE
         # input that is not taken yet
         self._held = bytearray()
         self._need = 0
@@ -232,8 +235,22 @@ class Connection(Output):
             self.close("no leader is known: this node can take up no session")
             return
         if self.is_ahead(request.last_zxid_seen):
-            self.close(f"the client has seen {request.last_zxid_seen:#x}, this node only {self.service.index:#x}")
+            self.state = ATTACHING
+            self.service.sync(lambda _: self._caught_up(request))  # perhaps this node has only not heard of it yet
+            self.door.loop_later(CATCH_UP_WAIT_MS / 1000, lambda: self._caught_up(request))
+        else:
+            self._attach(request)
+
+    def _caught_up(self, request: ConnectRequest) -> None:
+        """This node has heard of all that was acknowledged anywhere, or could not for a while."""
+        if self.state != ATTACHING or self._nonce != NO_NONCE:
             return
+        if self.is_ahead(request.last_zxid_seen):
+            self.close(f"the client has seen {request.last_zxid_seen:#x}, this node only {self.service.index:#x}")
+        else:
+            self._attach(request)
+
+    def _attach(self, request: ConnectRequest) -> None:
         self._read_only = request.read_only
         session = SessionId(request.session)
         password = request.password if session else self.service.entropy.token(PASSWORD_BYTES)

@@ -52,6 +52,9 @@ class ZooKeeperDoor:
     def loop_soon(self, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(callback)
 
+    def loop_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, callback)
+
     # --- connections come and go -----------------------------------------------------------------------------------------
 
     def admit(self, connection: Connection) -> bool:

@@ -337,6 +337,8 @@ class RemoteLog:
         self._set_leader(NodeId(leader))
 
     def _set_leader(self, leader: NodeId) -> None:
+        if self._leader == self.node != leader:
+            self._interrupt()  # what it judged as leader, and has not sent yet
         changed, self._leader = leader != self._leader, leader
         if changed and self._follower is not None:
             self._follower.leader_changed(leader, leader == self.node)

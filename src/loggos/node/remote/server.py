@@ -133,10 +133,10 @@ class _Hub:
         self._end_epochs()
 
     def leader_changed(self, leader: NodeId, is_self: bool) -> None:
-        if self._led and not is_self:
-            self._end_epochs()
-        self._led = is_self
         self._post_all(self._leader_frame())
+        if self._led and not is_self:
+            self._end_epochs()  # behind the news: what a process proposes under the next epoch it does not judge as leader
+        self._led = is_self
 
     def _end_epochs(self) -> None:
         """What processes judged while this node led is no other leader's to take, nor what is still on its way here (rule 13).
