@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,11 @@ from loggos.base.ids import Incarnation, NodeId
 from loggos.base.limits import SNAPSHOT_TRANSFER_STALL_MS
 from loggos.base.steps import Steps
 from loggos.node.registry import Registry
+from loggos.node.replica import Replica
+from loggos.node.transfer import SnapshotKeeper
 from loggos.node.wire import CHUNK, SLOT, Type
+from loggos.storage.journal import Journal
+from loggos.storage.snapshots import SnapshotStore
 from tests.node.kit import LEDGER, Cell, CellNode, SimSite, Watcher, in_simulation, until
 
 VALUE = b"." * 500
@@ -46,31 +51,38 @@ async def caught_up(cell: Cell, number: int) -> None:
     assert len(set(digests)) == 1, digests
 
 
-def test_an_install_that_takes_longer_than_a_transfer_may_stand_still_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large state: its sender keeps the log behind the snapshot until it is installed."""
-    restoring = Registry.restoring
-    seconds = 2 * SNAPSHOT_TRANSFER_STALL_MS / 1000
+class SlowRegistry(Registry):
+    """Installs a snapshot for longer than a transfer may stand still: a large state."""
 
-    def slowly(registry: Registry, chunks: Iterable[bytes]) -> Steps:
-        until_s = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < until_s:
+    def restoring(self, chunks: Iterable[bytes]) -> Steps:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + 2 * SNAPSHOT_TRANSFER_STALL_MS / 1000
+        while loop.time() < until_s:
             yield
-        return (yield from restoring(registry, chunks))
+        return (yield from super().restoring(chunks))
 
-    async def nap(delay_s: float, result: None = None) -> None:
-        await sleep(delay_s or 0.01)
 
-    sleep = asyncio.sleep
+class SlowKeeper(SnapshotKeeper):
+    async def pause(self) -> None:
+        await asyncio.sleep(0.01)
+
+
+class SlowInstaller(Replica):
+    def make_keeper(self, journal: Journal, snapshots: SnapshotStore, journal_bytes: int) -> SnapshotKeeper:
+        return SlowKeeper(self, journal, snapshots, journal_bytes)
+
+
+def test_an_install_that_takes_longer_than_a_transfer_may_stand_still_is_waited_for() -> None:
+    """Its sender keeps the log behind the snapshot until it is installed."""
 
     async def scenario(cell: Cell) -> None:
         leader, away = await with_a_laggard(cell)
-        monkeypatch.setattr(Registry, "restoring", slowly)
-        monkeypatch.setattr("loggos.node.transfer.asyncio.sleep", nap)
+        cell.parts_of[away] = replace(cell.parts, registry=SlowRegistry, replica=SlowInstaller)
         cell.start(away)
         node = cell.nodes[away]
         for _ in range(300):
             await write(cell, leader.number, 2)
-            await sleep(0.1)
+            await asyncio.sleep(0.1)
             if node.runs and node.logged("snapshot installed"):
                 break
         await caught_up(cell, away)

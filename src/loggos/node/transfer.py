@@ -408,4 +408,8 @@ class SnapshotKeeper:
             if (self._now() - told_s) * 1000 > SNAPSHOT_YIELD_MS:
                 told_s = self._now()
                 self._acknowledge(receiving.sender, receiving.slot, receiving.taken)
-            await asyncio.sleep(0)
+            await self.pause()
+
+    async def pause(self) -> None:
+        """Between two steps."""
+        await asyncio.sleep(0)
