@@ -89,6 +89,29 @@ def test_however_it_ends_no_process_is_left(tmp_path: Path, number: signal.Signa
     tour.stdout.close()
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("times", [1, 2])
+def test_decisions_that_are_interrupted_end_with_one_line(tmp_path: Path, times: int) -> None:
+    """In the middle of the load, with hundreds of requests under way; the second Ctrl-C comes while the first is heeded."""
+    words = [sys.executable, "-m", "loggos.cli.main", "tour", "--chapter", "2", "--report", str(tmp_path / "report.html")]
+    output = (tmp_path / "output").open("w+b")
+    tour = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=output, env=child_environment(), start_new_session=True, preexec_fn=heed_interrupts
+    )
+    assert tour.stdout is not None
+    for line in tour.stdout:
+        if b"under each policy at once" in line:
+            break
+    time.sleep(1.0)  # however far it is by then
+    for _ in range(times):
+        tour.send_signal(signal.SIGINT)
+    said, _ = tour.communicate(timeout=DEADLINE_S)
+    output.seek(0)
+    assert tour.returncode == 130
+    assert said.endswith(b"interrupted; every process of the tour has ended\n") and output.read() == b""
+    output.close()
+
+
 def test_a_chapter_that_does_not_exist_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r"no chapter 9: there is 1 \(a lock that survives\), 2 \(deciding well\)"):
         run(chapter=9)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from loggos.app.tour import deciding, deciding_report
 from loggos.app.tour.deciding import Decisions
 from loggos.app.tour.proofs import Proof
 from loggos.app.tour.screen import Screen
-from loggos.app.tour.unequal import Load, side_by_side
+from loggos.app.tour.unequal import Load, Side, side_by_side
 from loggos.host.loop import new_loop
 
 
@@ -24,11 +25,34 @@ def run(screen: Screen, load: Load) -> tuple[Decisions, list[Proof]]:
     sizes = f"{load.servers} servers, {load.slow} of them at {load.slow_speed:g} of the others' speed"
     screen.event(f"load: {load.rate_per_s:,.0f} requests/s over {sizes}, for {load.seconds:.0f} s under each policy at once")
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        sides = runner.run(side_by_side(load))
+        sides = runner.run(patiently(load))
     told = Decisions(advice, plan, node, sides, deciding.against_theory())
     proofs = deciding.prove(told)
     show(screen, told, proofs)
     return told, proofs
+
+
+async def patiently(load: Load) -> list[Side]:
+    """The load. The first Ctrl-C ends it; a second one while it ends would only tear what is being closed."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop, is_ending = asyncio.get_running_loop(), False
+
+    def end() -> None:
+        nonlocal is_ending
+        if not is_ending:
+            is_ending = True
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, end)
+    try:
+        return await side_by_side(load)
+    except asyncio.CancelledError:
+        if is_ending:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def show(screen: Screen, told: Decisions, proofs: list[Proof]) -> None:
