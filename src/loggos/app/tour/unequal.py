@@ -104,40 +104,38 @@ class Server:
         self._meter = LoadMeter()
         self._turn = asyncio.Lock()
         self._server: asyncio.Server | None = None
-        self._serving: dict[asyncio.Task[None], None] = {}  # one a connection
+        self._open: dict[asyncio.StreamWriter, None] = {}
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=HEAD_BYTES_MAX)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=HEAD_BYTES_MAX)
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
 
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        serving = list(self._serving)
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        for writer in self._open:
+            writer.close()
         await self._server.wait_closed()
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A task of our own, for what becomes of one of asyncio's is printed if the tour is interrupted."""
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._serving[task] = None
-        task.add_done_callback(self._serving.pop)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = None
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if not head.startswith(b"GET " + PROBE_PATH.encode() + b" "):
                     await self._work()
+                if writer.is_closing():
+                    return  # stopped meanwhile
                 report = self._meter.report(time.monotonic())
                 answer = f"HTTP/1.1 200 OK\r\n{HEADER}: {render_report(report)}\r\ncontent-length: 0\r\n\r\n"
                 writer.write(answer.encode("ascii"))
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             pass  # the client has gone
+        except asyncio.CancelledError:
+            pass  # the tour is interrupted; the task ends here, and asyncio's streams would print that it was cancelled
         finally:
+            del self._open[writer]
             writer.close()
 
     async def _work(self) -> None:
