@@ -322,9 +322,7 @@ class Connection(Output):
         """One whole write of a client that waits for nothing: what clients without a pipeline send, handed to the log at once.
         False: it is anything else, and nothing was done."""
         length, xid, opcode = REQUEST_HEAD.unpack_from(data)
-        if length != len(data) - 4 or opcode not in PLAIN_WRITES or length > JUTE_FRAME_BYTES_MAX:
-            return False
-        if self._syncs or self._waiting or self._paused:
+        if length != len(data) - 4 or opcode not in PLAIN_WRITES or length > JUTE_FRAME_BYTES_MAX or self._waiting:
             return False
         assert not self._run_count and not self._sealed, "what is gathered waits for nothing"
         self.last_opcode, self.last_xid = opcode, xid
