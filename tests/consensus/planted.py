@@ -117,9 +117,27 @@ class AnyLifeVotes(Paxos):
         return sender in self.membership.voters
 
 
-class ReadsUnsettled(Paxos):
+class ReadsOwnPrefix(Paxos):
+    """A barrier covers what the leader knows as chosen, not what a follower may know before it."""
+
+    def may_be_acknowledged(self, lead: Leadership) -> Slot:
+        return self.log.chosen
+
+
+class ReadsUnsettled(ReadsOwnPrefix):
+    """And that before the leader's first own entry is chosen."""
+
     def reads_are_open(self, lead: Leadership) -> bool:
         return True
+
+
+class LearnsBeforeOwnDisk(Paxos):
+    """A follower takes the leader's vote and its own for a quorum before its own disk has the entry."""
+
+    def note_persist(self, has_entries: bool) -> None:
+        super().note_persist(has_entries)
+        if self.persists:
+            self.own_held_durable(self.persists[-1].ballot, self.persists[-1].held)
 
 
 class ReadsUnconfirmed(Paxos):
@@ -157,5 +175,6 @@ class NoCheckQuorum(Paxos):
 # Those that a few random schedules find; the others are for the explorer and the scenarios.
 FOUND_BY_CHAOS: tuple[type[Paxos], ...] = (
     PromiseBeforeDisk, AcceptedBeforeDisk, ForgetsAccepted, PrimaryOrderDropped, AdoptsAsItsOwn, FillsOverAccepted,
-    LearnsAnyBallot, AnyLifeVotes, ReadsUnsettled, MinorityIsEnough, AloneWithOwnPromise, IgnoresCompaction, PersistedByWatermark,
+    LearnsAnyBallot, LearnsBeforeOwnDisk, AnyLifeVotes, ReadsOwnPrefix, ReadsUnsettled, MinorityIsEnough,
+    AloneWithOwnPromise, IgnoresCompaction, PersistedByWatermark,
 )  # fmt: skip

@@ -57,8 +57,9 @@ class Persist(NamedTuple):
 
     number: int
     promise: Ballot  # this node's own promise as a candidate; NO_BALLOT: none
-    ballot: Ballot  # of its own votes as a leader
-    votes: tuple[tuple[Slot, Slot], ...]  # runs of slots
+    ballot: Ballot  # of the votes: its own as a leader, or its leader's
+    votes: tuple[tuple[Slot, Slot], ...]  # as a leader: runs of slots
+    held: Slot  # as a follower: all slots after the chosen prefix up to this one are held at `ballot`
     chosen: Slot  # the chosen prefix at that time: from now on its entries are durable
 
 
@@ -144,6 +145,10 @@ class Core:
         """Is this a voter in its current life? Only then is anything it says a vote or testimony (rule 6)."""
         member = self.membership.voters.get(sender)
         return member is not None and member.incarnation == incarnation
+
+    def two_are_a_quorum(self) -> bool:
+        """Does it take one more voter than the leader to choose?"""
+        return self.quorum == 2
 
     def may_vote(self) -> bool:
         """Does this node know itself as a voter in its current life? If not it follows and keeps silent in elections."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from loggos.base.ids import NO_BALLOT, Incarnation, NodeId, Slot
+from loggos.consensus.acceptor import NO_SLOT
 from loggos.consensus.core import Persist, Standing
 from loggos.consensus.reads import Reads
 from loggos.consensus.types import (
@@ -83,6 +84,8 @@ class Paxos(Reads):
                 self.own_promise_durable(persist.promise)
             if persist.votes:
                 self.own_votes_durable(persist.ballot, persist.votes)
+            if persist.held:
+                self.own_held_durable(persist.ballot, persist.held)
         if not self.persists and not self.unsaved:
             self.durable_chosen = self.log.chosen  # no write with entries is under way; perhaps that is to be saved now
 
@@ -164,8 +167,12 @@ class Paxos(Reads):
     def note_persist(self, has_entries: bool) -> None:
         """Remember what the durability of this Ready will mean here (rule 2)."""
         if has_entries or self.own_promise != NO_BALLOT or self.own_votes:
-            ballot = self.lead.ballot if self.lead is not None else NO_BALLOT
-            self.persists.append(Persist(self.number, self.own_promise, ballot, tuple(self.own_votes), self.log.chosen))
+            lead, log = self.lead, self.log
+            if lead is not None:
+                ballot, held = lead.ballot, NO_SLOT
+            else:
+                ballot, held = self.leader_ballot, log.held_at(self.leader_ballot)
+            self.persists.append(Persist(self.number, self.own_promise, ballot, tuple(self.own_votes), held, log.chosen))
             self.own_promise = NO_BALLOT
             self.own_votes = []
 

@@ -13,13 +13,11 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot
-from loggos.consensus.acceptor import check_owner
+from loggos.consensus.acceptor import NO_SLOT, check_owner
 from loggos.consensus.codec import encode_rejoin
 from loggos.consensus.core import Bounds, Random
 from loggos.consensus.election import Campaign, Election
 from loggos.consensus.types import Accept, Accepted, Entry, Heartbeat, HeartbeatReply, Kind, Rejoin, Resign, Restored, Role
-
-NO_SLOT = Slot(0)
 
 
 class Peer:
@@ -27,7 +25,7 @@ class Peer:
 
     __slots__ = (
         "attended", "backoff_ms", "chosen", "furthest", "heard_ms", "held", "incarnation", "patient_ms", "read_round", "timed",
-        "took_ms",
+        "told", "took_ms", "voted",
     )  # fmt: skip
 
     def __init__(self, now_ms: int) -> None:
@@ -36,6 +34,7 @@ class Peer:
         self.chosen = NO_SLOT
         self.held = NO_SLOT  # it holds everything up to this slot, durable or soon
         self.read_round = 0
+        self.voted = NO_SLOT  # its disk has everything up to this slot
         self.attended = True  # somebody there waits for what is chosen, as far as this node knows
         self.patient_ms = now_ms  # entries were sent, or sent again, or it got further: since then it is waited for
         self.start_pacing()
@@ -43,6 +42,7 @@ class Peer:
     def start_pacing(self) -> None:
         """Nothing is known of how slow the way to it is, nor of how far it is: what it had in memory only may be lost."""
         self.furthest = NO_SLOT  # of all that it said since
+        self.told = NO_SLOT  # it hears of this leader's own votes up to this slot, when the disk has them
         self.backoff_ms = 0  # after what was sent again without effect
         self.timed: tuple[Slot, int] | None = None  # a slot and when it was sent: how long its answer takes is measured
         self.took_ms = 0  # how long answers took lately: the longest, fading
@@ -69,7 +69,7 @@ class Leadership:
 
     __slots__ = (
         "announced", "ballot", "campaign", "fresh", "heartbeat_due_ms", "max_seen", "next", "own_slot", "peers", "rejoining",
-        "settled", "votes",
+        "settled", "voted", "votes",
     )  # fmt: skip
 
     def __init__(self, campaign: Campaign, first: Slot, max_seen: Slot, peers: dict[NodeId, Peer], now_ms: int) -> None:
@@ -80,6 +80,7 @@ class Leadership:
         self.own_slot = NO_SLOT  # of this leader's opening no-op
         self.settled = False
         self.votes: dict[Slot, int] = {}  # bits of voters, by slot proposed and not yet chosen
+        self.voted = NO_SLOT  # this leader's disk has everything up to this slot
         self.peers = peers
         self.fresh: list[Entry] = []  # proposed since the last Ready
         self.announced = NO_SLOT  # the chosen prefix that followers were last told
@@ -201,6 +202,7 @@ class Leader(Election):
     def own_votes_durable(self, ballot: Ballot, votes: tuple[tuple[Slot, Slot], ...]) -> None:
         """A Ready with this leader's own entries is on the disk."""
         if self.lead is not None and self.lead.ballot == ballot:
+            self.lead.voted = votes[-1][1]
             for first, last in votes:
                 self.count_votes(self.lead, self.voter_bit[self.node], first, last)
 
@@ -208,7 +210,10 @@ class Leader(Election):
 
     def on_accepted(self, sender: NodeId, incarnation: Incarnation, message: Accepted) -> None:
         lead = self.lead
-        if lead is None or message.ballot != lead.ballot:
+        if lead is None:
+            self.on_leader_accepted(sender, incarnation, message)
+            return
+        if message.ballot != lead.ballot:
             return
         peer = self.heard_from(lead, sender, incarnation)
         if peer is None:
@@ -216,6 +221,8 @@ class Leader(Election):
         peer.chosen = max(peer.chosen, message.chosen)
         if message.first <= max(peer.held, peer.chosen) + 1:
             peer.held = max(peer.held, message.last)
+        if message.first <= max(peer.voted, peer.chosen) + 1:
+            peer.voted = max(peer.voted, message.last)
         peer.note_answer(self.now)
         if self.counts(sender, incarnation):
             self.count_votes(lead, self.voter_bit[sender], message.first, message.last)
@@ -315,6 +322,7 @@ class Leader(Election):
                     if self.has_room(peer, run[0].slot):
                         self.send(node, accept)
                         peer.note_sent(run[-1].slot, self.now)
+            self.tell_own_vote(lead, fresh)
             lead.announced = chosen
         elif lead.announced < chosen:
             self.announce(lead)
@@ -323,12 +331,23 @@ class Leader(Election):
         """Is the slot within the follower's window? One that lags further fetches what is chosen first."""
         return slot <= peer.chosen + self.bounds.window_slots or not peer.incarnation
 
+    def tell_own_vote(self, lead: Leadership, fresh: list[Entry]) -> None:
+        """Where a follower and its leader are a quorum, a follower at which somebody waits hears of its leader's votes as the
+        leader hears of its: both know at the same time that a slot is chosen."""
+        if self.two_are_a_quorum():
+            vote = Accepted(lead.ballot, fresh[0].slot, fresh[-1].slot, self.log.chosen)
+            for node in self.peers_to_ask:
+                peer = lead.peers[node]
+                if peer.attended and self.may_count(node, peer):
+                    peer.told = vote.last
+                    self.send_after(node, vote)
+
     def announce(self, lead: Leadership) -> None:
-        """Followers hear at once what is chosen, if anybody there waits for it."""
-        lead.announced = self.log.chosen
-        news = Accept(lead.ballot, (), self.log.chosen)
+        """Followers hear at once what is chosen, if anybody there waits for it and they do not find out by themselves."""
+        chosen = lead.announced = self.log.chosen
+        news = Accept(lead.ballot, (), chosen)
         for node, peer in lead.peers.items():
-            if peer.attended:
+            if peer.attended and min(peer.voted, peer.told, lead.voted) < chosen:
                 self.send(node, news)
 
     def peer_attended(self, node: NodeId) -> None:
@@ -399,9 +418,13 @@ class Leader(Election):
         heard = 1
         for node in self.peers_to_ask:
             peer = lead.peers[node]
-            if self.is_in_contact(peer) and (not peer.incarnation or self.counts(node, peer.incarnation)):
+            if self.is_in_contact(peer) and self.may_count(node, peer):
                 heard += 1
         return heard >= self.quorum
+
+    def may_count(self, node: NodeId, peer: Peer) -> bool:
+        """Is it a voter in its current life, as far as this node knows?"""
+        return not peer.incarnation or self.counts(node, peer.incarnation)
 
     # --- lost voters ---------------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """The learner: which slots are chosen, delivery in order, and catching up from others.
 
 Rules: a commit index makes a held entry chosen only if it was accepted at the commit sender's ballot, else the entry
-is fetched (rule 3). Chosen entries and snapshots may come from anyone, for chosen is chosen; one Fetch is out at a
-time, and one answer to each peer is on its way at a time: an answer takes as long as the way to the peer is slow, so
-a repeat comes late, later each time, and is not answered at once. Whoever answered each repeat would fill a slow way
-with copies, and its heartbeats would queue behind them.
+is fetched (rule 3). Where two voters are a quorum, a follower's own vote and its leader's make it chosen, too. Chosen
+entries and snapshots may come from anyone, for chosen is chosen; one Fetch is out at a time, and one answer to each
+peer is on its way at a time: an answer takes as long as the way to the peer is slow, so a repeat comes late, later each
+time, and is not answered at once. Whoever answered each repeat would fill a slow way with copies, and its heartbeats
+would queue behind them.
 
 Primary order (rule 1): of each leader's batches a prefix is applied, in its order. A leader proposes batches only
 after its opening no-op is chosen, one slot after another; so a batch is applied only if every slot from that no-op to
@@ -20,10 +21,10 @@ from abc import abstractmethod
 from typing import NamedTuple
 
 from loggos.base.ids import NO_BALLOT, NO_NODE, Ballot, Incarnation, NodeId, Slot
-from loggos.consensus.acceptor import Acceptor
+from loggos.consensus.acceptor import NO_SLOT, Acceptor
 from loggos.consensus.codec import decode_rejoin
 from loggos.consensus.core import Bounds, Mark, Random
-from loggos.consensus.types import Entry, Fetch, Kind, Learn, Membership, Restored, SnapshotOffer
+from loggos.consensus.types import Accepted, Entry, Fetch, Kind, Learn, Membership, Restored, SnapshotOffer
 
 _NEVER = -(1 << 62)
 _BACKOFF_STEPS_MAX = 16  # beyond any bound on a backoff, and far from a shift that grows
@@ -54,6 +55,9 @@ class Learner(Acceptor):
         self.asked_from: dict[NodeId, Slot] = {}  # the first slot of each peer's last Fetch
         self.snapshot_until_ms = _NEVER  # a snapshot was offered: do not ask for entries until then
         self.sending: dict[NodeId, Slot] = {}  # snapshots on their way to peers
+        # durable at the leader's ballot, all slots after the chosen prefix up to:
+        self.held_here = NO_SLOT
+        self.held_by_leader = NO_SLOT
 
     # --- learning ------------------------------------------------------------------------------------------------------------
 
@@ -66,6 +70,26 @@ class Learner(Acceptor):
                 self.fetch(sender)
                 return
             log.choose_next()
+
+    def on_leader_accepted(self, sender: NodeId, incarnation: Incarnation, message: Accepted) -> None:
+        """The leader's own vote. Where two voters are a quorum, this one and its leader are: what both hold durably at the
+        leader's ballot is chosen, and this node need not wait until the leader has heard so and says so."""
+        if sender != self.leader or message.ballot != self.leader_ballot or not self.counts(sender, incarnation):
+            return
+        if message.first <= max(self.held_by_leader, self.log.chosen) + 1:
+            self.held_by_leader = max(self.held_by_leader, message.last)
+        self.learn_by_votes()
+
+    def own_held_durable(self, ballot: Ballot, upto: Slot) -> None:
+        """A Ready is on the disk, and with it all that this follower holds at `ballot` up to a slot."""
+        if self.leader != NO_NODE and ballot == self.leader_ballot:
+            self.held_here = max(self.held_here, upto)
+            self.learn_by_votes()
+
+    def learn_by_votes(self) -> None:
+        upto = min(self.held_here, self.held_by_leader)
+        if upto > self.log.chosen and self.two_are_a_quorum() and self.may_vote():
+            self.learn_upto(self.leader, self.leader_ballot, upto)
 
     def may_learn(self, entry: Entry, ballot: Ballot) -> bool:
         """Rule 3: an entry accepted under another ballot may not be the one that was chosen."""
@@ -197,6 +221,7 @@ class Learner(Acceptor):
                 self.fetch_from = NO_NODE  # whoever is still ahead says so again
 
     def new_leader_heard(self) -> None:
+        self.held_here = self.held_by_leader = NO_SLOT
         self.supplier = NO_NODE
         self.fetch_again()
 

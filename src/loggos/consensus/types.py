@@ -117,7 +117,8 @@ class Accept(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Phase 2b: slots first..last are durable here at `ballot`. `chosen`: the replier's contiguous chosen prefix."""
+    """Phase 2b: slots first..last are durable here at `ballot`. `chosen`: the sender's contiguous chosen prefix. Acceptors tell
+    the leader; the leader, an acceptor too, tells followers that can do something with it (learner.py)."""
 
     ballot: Ballot
     first: Slot

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from loggos.base.ids import NO_BALLOT, Ballot, Incarnation, NodeId, Slot
+from loggos.base.ids import NO_BALLOT, Ballot, Incarnation, NodeId, Slot, ballot_node
 from loggos.consensus.core import Bounds
 from loggos.consensus.election import Campaign, Testimony
 from loggos.consensus.engine import Paxos
@@ -136,19 +136,21 @@ def lead_key(lead: Leadership | None) -> Any:
     if lead is None:
         return None
     votes = tuple(sorted(lead.votes.items()))
-    return lead.ballot, lead.next, lead.max_seen, lead.own_slot, votes, campaign_key(lead.campaign)
+    told = tuple((node, peer.voted, peer.told) for node, peer in lead.peers.items())
+    return lead.ballot, lead.next, lead.max_seen, lead.own_slot, votes, lead.voted, told, campaign_key(lead.campaign)
 
 
 def member_key(member: Member_, catching_up: bool) -> Any:
     """Everything of a node that can matter later."""
     engine, log = member.engine, member.engine.log
     following = (engine.leader, engine.leader_ballot if engine.leader else 0)
-    fetching = (engine.fetch_from, engine.fetch_sent_ms, following) if catching_up else None
+    fetching = (engine.fetch_from, engine.fetch_sent_ms) if catching_up else None
     return (
         engine.promised, engine.saved, engine.durable_chosen, max(engine.ballot_seen, engine.promised),
         log.chosen, tuple(sorted(log.entries.values())), engine.origin_applied, fetching,
+        following, engine.held_here, engine.held_by_leader,
         campaign_key(engine.campaign), lead_key(engine.lead),
-        tuple((p.number - engine.number, p.promise, p.ballot, p.votes, p.chosen) for p in engine.persists),
+        tuple((p.number - engine.number, p.promise, p.ballot, p.votes, p.held, p.chosen) for p in engine.persists),
         tuple((r.number - engine.number, r.hard_state, r.entries, r.messages_after) for r in member.writes),
         member.disk.hard_state, member.disk.entries,
     )  # fmt: skip
@@ -358,10 +360,13 @@ class Explorer:
         return state._replace(members=members, network=tuple(sorted(network.items())), taken=tuple(sorted(taken)))
 
     def is_dead(self, packet: Packet, members: tuple[Member_, ...]) -> bool:
-        """An answer to a ballot that its proposer has left and, having it on disk, will not use again."""
+        """An answer to a ballot that its proposer has left and, having it on disk, will not use again; or the vote of the leader
+        of such a ballot."""
         if not isinstance(packet.message, Promise | Accepted):
             return False
         target = members[self.instance.voters.index(packet.to)]
+        if ballot_node(packet.message.ballot) == packet.sender:
+            return target.disk.hard_state.promised > packet.message.ballot
         ballot, campaign = packet.message.ballot, target.engine.campaign
         if target.disk.hard_state.promised < ballot or target.engine.own_ballot() == ballot:
             return False

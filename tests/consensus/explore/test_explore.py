@@ -2,7 +2,7 @@
 
 The exhaustive instance: 3 acceptors, 2 proposers with one ballot each, 1 slot, every message delivered at most once in
 any order or lost, and one crash, of any node at any point, that loses any suffix of the writes under way. Which node
-crashes splits it into three runs (43,744 states here, in all).
+crashes splits it into three runs (144,634 states here, in all).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.consensus import planted
 from tests.consensus.explore.explorer import Explorer, Found, Instance
 
 
-@pytest.mark.parametrize(("crash_node", "states_least"), [(1, 12_000), (2, 15_000), (3, 13_000)])
+@pytest.mark.parametrize(("crash_node", "states_least"), [(1, 40_000), (2, 45_000), (3, 59_000)])
 def test_the_small_instance_is_safe_in_every_interleaving(crash_node: int, states_least: int) -> None:
     explorer = Explorer(Instance(crash_nodes=(crash_node,)))
     states = explorer.run()
@@ -33,6 +33,7 @@ PLANTED = [
     (planted.MinorityIsEnough, 3),
     (planted.AloneWithOwnPromise, 3),
     (planted.SelfVoteBeforeDisk, 1),
+    (planted.LearnsBeforeOwnDisk, 2),
 ]
 
 
@@ -57,7 +58,7 @@ def test_two_slots_with_a_batch_and_commit_news_to_a_depth() -> None:
     explorer = Explorer(Instance(slots=2, proposals=1, messages=NEWS, news=True, crashes=0, depth=9))
     states = explorer.run()
     print(f"two slots, depth {explorer.depth}: {states} states")
-    assert states >= 5_500
+    assert states >= 7_500
 
 
 @pytest.mark.full
@@ -71,8 +72,8 @@ def test_repeated_messages() -> None:
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_three_ballots() -> None:
-    """Exhaustively without a crash (30,716 states), with one to a stated depth."""
-    assert Explorer(Instance(stands={1: 2, 2: 1}, crashes=0)).run() >= 30_000
+    """Exhaustively without a crash (117,571 states), with one to a stated depth."""
+    assert Explorer(Instance(stands={1: 2, 2: 1}, crashes=0)).run() >= 117_000
     print(Explorer(Instance(stands={1: 2, 2: 1}, crash_nodes=(3,), depth=12)).run(), "states")
 
 

@@ -94,6 +94,14 @@ BUGS = (
         member(engine=planted.ReadsUnconfirmed), STALE,
     ),
     Bug(
+        "follower-learns-before-fsync", "a follower counts itself and its leader before its own disk has the entry", 2,
+        member(engine=planted.LearnsBeforeOwnDisk), LOST,
+    ),
+    Bug(
+        "barrier-own-prefix", "a barrier covers what the leader knows as chosen, not what a follower knew before it", 8,
+        member(engine=planted.ReadsOwnPrefix), STALE,
+    ),
+    Bug(
         "barrier-unsettled", "a new leader answers barriers before its first own entry is chosen", 8,
         member(engine=planted.ReadsUnsettled), STALE,
     ),

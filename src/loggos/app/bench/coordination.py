@@ -48,6 +48,7 @@ SCENARIOS: Final = (
     Scenario("get50", "getData, 50 clients one at a time", "getData", 50, goal=2.0),
     Scenario("create50", "create, 50 clients one at a time", "create", 50, grows=True),
     Scenario("delayed", "setData, 50 clients, 1 ms added between nodes", "setData", 50, delay_ms=1.0),
+    Scenario("delayed3", "setData, a client at each node, 1 ms added between nodes", "setData", 3, delay_ms=1.0),
 )
 # operation, clients, depth: what runs before anything is measured
 WARMING: Final = (("setData", 50, 1), ("setData", 12, 64), ("getData", 50, 1))

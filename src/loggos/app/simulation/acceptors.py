@@ -6,7 +6,8 @@ comes back from its disk, it must know a promise and entries no lower than what 
 same value there. Nor may it know an entry that it was never given. A node that lost its state comes back under another
 incarnation, of which nothing is asked.
 
-What a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others.
+What a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others;
+so must what a follower takes for chosen by its own vote and its leader's.
 And no batch is applied of which its leader's run of slots, from its opening no-op on, has a hole before it, nor does a
 leader propose a slot and leave one before it open (rule 1).
 """
@@ -107,8 +108,8 @@ class AcceptorWitness:
         for entry in entries:
             stored[entry.slot] = entry.ballot
 
-    def chosen(self, leader: NodeId, ballot: Ballot, slot: Slot, quorum: int) -> None:
-        """A leader takes its own entry for chosen."""
+    def chosen(self, by: NodeId, ballot: Ballot, slot: Slot, quorum: int) -> None:
+        """By the votes that it knows of, a node takes the entry of a slot for chosen."""
         holders = {
             node: None
             for (node, _), life in self._lives.items()
@@ -116,7 +117,7 @@ class AcceptorWitness:
         }
         if len(holders) < quorum and not self._has_reported_choice:
             self._has_reported_choice = True
-            self._report(f"node {leader} took slot {slot} for chosen at {ballot}, which is on the disks of {list(holders)} only")
+            self._report(f"node {by} took slot {slot} for chosen at {ballot}, which is on the disks of {list(holders)} only")
 
     def delivered(self, node: NodeId, chosen: Entry, applied: Entry) -> None:
         """What was chosen in a slot, and as what the state machine gets it."""
@@ -141,7 +142,7 @@ def watched_engine(
     settled: Callable[[NodeId], None] = lambda node: None,
 ) -> type[Any]:
     """An engine type that tells the witness what it may send, and what it began with; `settled` is told of each leader whose
-    first entry is chosen, before anybody else is."""
+    first entry is chosen, before any of its clients is."""
 
     class WatchedEngine(base):  # type: ignore[misc]
         def __init__(self, node: NodeId, restored: Restored, **more: Any) -> None:
@@ -171,6 +172,12 @@ def watched_engine(
                     witness.chosen(self.node, entry.ballot, entry.slot, self.quorum)
                     if entry.slot == self.lead.own_slot:
                         settled(self.node)
+
+        def learn_by_votes(self) -> None:
+            before = self.log.chosen
+            super().learn_by_votes()
+            for slot in range(before + 1, self.log.chosen + 1):
+                witness.chosen(self.node, self.leader_ballot, Slot(slot), self.quorum)
 
         def persisted(self, number: int) -> None:
             witness.stored(self.node, self.incarnation, self._unstored.pop(number, ()))
