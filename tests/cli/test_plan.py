@@ -182,6 +182,8 @@ def test_what_only_a_server_heeds_is_refused_for_a_file(tmp_path: Path, shop: Pa
             assert "\n" not in said and ("--months" in said) == (option == "--days")
     assert bad("observe", load, "--days", "365", "--query", "up").startswith("--query, --days: only for")
     assert "name it, --data http://HOST:PORT" in bad("make", "--intent", str(shop), "--query", "up")
+    for words in (["--series", "load"], ["--force"]):
+        assert bad("make", "--intent", str(shop), *words).startswith(f"{words[0]}: only for the forecast of measured data")
 
 
 def test_a_token_in_the_environment_leaves_files_alone(tmp_path: Path) -> None:

@@ -168,6 +168,18 @@ def test_wrong_options_are_told_and_end_with_2(options: list[str], said: str, ca
     assert said in capsys.readouterr().err
 
 
+def test_files_that_cannot_be_written_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong trace file before the run; a wrong directory for schedules after it, beside what was found."""
+    missing = tmp_path / "none" / "trace.txt"
+    assert main(["--seeds", "7", "--trace", "--trace-file", str(missing)]) == 2
+    assert f"--trace-file {missing}: there is no directory" in capsys.readouterr().err
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    options = ["--seeds", "7..7", "--once", "--scenario", "calm", "--plant", "tests.sim.forgetful:PARTS"]
+    assert main([*options, "--shrink-runs", "1", "--save", str(tmp_path / "file" / "more")]) == 1
+    said = capsys.readouterr().out
+    assert "cannot be written: Not a directory: name another directory" in said and "FAILED" in said
+
+
 def test_a_file_that_holds_no_schedule_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "schedule.json"
     for text in ("", "{}", "[]", '{"chaos_s": 1, "steps": [1]}'):

@@ -121,6 +121,9 @@ def make(
     measured = Wanted(data or "", query, days, step_s, token)
     if data is None and measured.given:
         raise InputError(f"{measured.given}: only for a Prometheus server: name it, --data http://HOST:PORT, or leave that out")
+    if data is None and (series is not None or force):
+        option = "--series" if series is not None else "--force"
+        raise InputError(f"{option}: only for the forecast of measured data: name them with --data, or leave that out")
     from loggos.planner.plan.intent import parse
     from loggos.planner.plan.make import Refusal, plan_text
     from loggos.planner.report import data as plain

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from loggos.app.reports import check_report_path, write_report
 from loggos.app.simulation import report
 from loggos.app.simulation.explore import Explorer, Finding, over_threads
 from loggos.app.simulation.jobs import Crash, Processes, Recorded, Task, parts_of, play_recorded
@@ -26,6 +27,7 @@ from loggos.base.limits import SIM_SEEDS_MAX, SIM_SHRINK_RUNS_MAX, SIM_SHRUNK_FA
 from loggos.sim.nemesis import Schedule
 
 TRACE_LINES: Final = 400
+TRACE_FILE: Final = "--trace-file"
 EPILOG: Final = f"""\
 A seed decides everything: the faults, the clients, every delay. Without --scenario seeds take turns through
 {", ".join(DEFAULT_ROTATION)}.
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--plant", default="", metavar="MODULE:NAME", help="nodes made of other parts: a planted bug that should be found")
     add("--trace", action="store_true", help="explain one seed step by step")
     add("--trace-lines", type=_at_least_one, default=TRACE_LINES, metavar="N", help=f"how long at most (default {TRACE_LINES})")
-    add("--trace-file", type=Path, metavar="FILE", help="also write every line to this file")
+    add(TRACE_FILE, type=Path, metavar="FILE", help="also write every line to this file")
     add("--no-shrink", action="store_true", help="do not search for a smaller schedule that fails alike")
     add("--shrink-runs", type=_at_least_one, default=SIM_SHRINK_RUNS_MAX, metavar="N", help="runs spent on that, per failure")
     add("--save", type=Path, default=Path("sim-failures"), metavar="DIR", help="where those schedules go (default sim-failures)")
@@ -88,6 +90,8 @@ def main(arguments: Sequence[str]) -> int:
         tasks = _tasks(options)
         if options.trace and len(tasks) != 1:
             parser.error("--trace explains one seed: --seeds 17")
+        if options.trace_file is not None:
+            check_report_path(options.trace_file, option=TRACE_FILE)
     except SystemExit as end:  # argparse has said why
         return int(end.code or 0)
     except ConfigError as error:
@@ -96,6 +100,9 @@ def main(arguments: Sequence[str]) -> int:
     processes = Processes()
     try:
         return _Command(options, tasks, processes).run()
+    except ConfigError as error:  # a file that could not be written after all
+        print(f"loggos sim: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         processes.stop()
         print("loggos sim: interrupted", file=sys.stderr)
@@ -163,14 +170,22 @@ class _Command:
         pairs = over_threads(self.options.jobs, chosen, lambda each: (each, shrinker.shrink(each)), self.processes)
         for finding, shrunk in pairs:
             if shrunk is not None:
-                file = self._save(finding, shrunk)
+                try:
+                    file = self._save(finding, shrunk)
+                except ConfigError as error:
+                    self._say([f"seed {finding.task.seed}: {error}"])
+                    continue
                 self.shrunk[finding.task.seed] = (shrunk, file)
                 self._say(report.shrunk_lines(finding, shrunk, file))
 
     def _save(self, finding: Finding, shrunk: Shrunk) -> str:
-        self.options.save.mkdir(parents=True, exist_ok=True)
+        """ConfigError: the directory does not take it."""
         file: Path = self.options.save / f"{finding.task.seed}-{finding.task.played.name}.json"
-        file.write_text(shrunk.schedule.to_json() + "\n", encoding="utf-8")
+        try:
+            self.options.save.mkdir(parents=True, exist_ok=True)
+            file.write_text(shrunk.schedule.to_json() + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--save {file} cannot be written: {error.strerror or error}: name another directory") from None
         return str(file)
 
     def _as_json(self, wall_s: float) -> dict[str, Any]:
@@ -197,7 +212,7 @@ class _Command:
             return 1
         assert isinstance(recorded, Recorded)
         if self.options.trace_file is not None:
-            self.options.trace_file.write_text("\n".join(recorded.report.lines) + "\n", encoding="utf-8")
+            write_report(self.options.trace_file, "\n".join(recorded.report.lines) + "\n", TRACE_FILE)
         self._say(list(report.trace_lines(recorded, self.options.trace_lines)))
         if self.options.json:
             violations = [violation._asdict() for violation in recorded.report.violations]
