@@ -5,7 +5,6 @@ snapshots, slow disks; then everything heals and progress is demanded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 from loggos.base.ids import Incarnation, NodeId
 from loggos.consensus.core import Bounds
@@ -24,7 +23,7 @@ class Chaos:
         *,
         voters: int = 3,
         learners: int = 0,
-        engine: Callable[..., Paxos] = Paxos,
+        engine: type[Paxos] = Paxos,
         bounds: Bounds = SMALL,
         loss: float = 0.05,
         wipes: bool = True,

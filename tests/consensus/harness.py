@@ -4,7 +4,8 @@ checked at every step.
 It drives engines exactly as the package docstring of loggos.consensus demands, with bytes on the wire. One seed is one
 run. Rules: agreement (a slot has one value for ever), validity (only what was proposed), prefix (every node delivers 1,
 2, 3, … once per life), primary order (of each leader's batches a prefix is applied, in its order), reads (a granted slot
-covers everything delivered anywhere before the ask).
+covers everything delivered anywhere before the ask), counting (whoever takes a slot for chosen because of votes finds it on
+the disks of those voters).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from loggos.app.simulation.counting import Voter, counting
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.consensus.codec import decode_message, encode_message
 from loggos.consensus.core import Bounds
@@ -57,6 +59,11 @@ class Disk:
             self.hard_state = states[-1]
         for entry in [entry for ready in readys for entry in ready.entries][:kept]:
             self.entries[entry.slot] = entry
+
+    def holds(self, slot: Slot, ballot: Ballot) -> bool:
+        """Was this slot accepted here at the ballot or later?"""
+        entry = self.entries.get(slot)
+        return entry is not None and entry.ballot >= ballot
 
     def restored(self) -> Restored:
         snapshot = self.snapshot
@@ -160,15 +167,16 @@ class World:
         voters: Iterable[int] = (1, 2, 3),
         learners: Iterable[int] = (),
         *,
-        engine: Callable[..., Paxos] = Paxos,
-        engines: dict[int, Callable[..., Paxos]] | None = None,
+        engine: type[Paxos] = Paxos,
+        engines: dict[int, type[Paxos]] | None = None,
         bounds: Bounds = Bounds(),
         eager_disk: bool = True,
         bounds_random: bool = True,
     ) -> None:
         self.random = random.Random(seed)
         self.bounds, self.bounds_random, self.eager_disk = bounds, bounds_random, eager_disk
-        self._engine, self._engines = engine, engines or {}
+        self._engine = counting(engine, self.check_counted)
+        self._engines = {node: counting(other, self.check_counted) for node, other in (engines or {}).items()}
         self.now = 1_000
         self.note: Callable[[str], None] = lambda line: None
         self.held: dict[NodeId, bool] = {}  # nodes whose disk does not answer
@@ -186,6 +194,7 @@ class World:
         )
         empty = Snapshot(Slot(0), self.membership, Ballot(0), [])
         self.disks = {node: Disk(FIRST_LIFE, empty) for node in [*self.membership.voters, *self.membership.learners]}
+        self.lives: dict[Voter, Disk] = {}  # of the dead, too: what a voter's former life told stays told
         self.nodes: dict[NodeId, Node] = {}
         for node in self.disks:
             self.start(node)
@@ -196,7 +205,9 @@ class World:
     # --- nodes ---------------------------------------------------------------------------------------------------------------
 
     def start(self, node: int) -> Node:
-        found = self.nodes[NodeId(node)] = Node(self, NodeId(node), self.disks[NodeId(node)])
+        disk = self.disks[NodeId(node)]
+        self.lives[NodeId(node), disk.incarnation] = disk
+        found = self.nodes[NodeId(node)] = Node(self, NodeId(node), disk)
         found.pump()
         return found
 
@@ -319,6 +330,13 @@ class World:
             if sequence.index(entry.payload) != position:
                 raise BrokenRule(f"primary order: slot {entry.slot}: {entry.payload!r} of ballot {entry.origin} after {position}")
             self.applied_of[entry.origin] = position + 1
+
+    def check_counted(self, engine: Paxos, slot: Slot, ballot: Ballot, voters: list[Voter]) -> None:
+        if slot in self.values:  # chosen it is, and agreement is checked; who knows that may vote without storing anything
+            return
+        holders = [voter for voter in voters if voter in self.lives and self.lives[voter].holds(slot, ballot)]
+        if len(holders) < engine.quorum:
+            raise BrokenRule(f"counting: node {engine.node} takes slot {slot} for chosen at {ballot}, held by {holders} only")
 
     def check_read(self, context: int, slot: Slot) -> None:
         if slot >= 0 and slot < self.asked[context]:

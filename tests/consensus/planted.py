@@ -140,6 +140,38 @@ class LearnsBeforeOwnDisk(Paxos):
             self.own_held_durable(self.persists[-1].ballot, self.persists[-1].held)
 
 
+class KeepsVotesOfAnotherLeader(Paxos):
+    """What an earlier leader's disk had passes for what the new one's has."""
+
+    def new_leader_heard(self) -> None:
+        held = self.held_by_leader
+        super().new_leader_heard()
+        self.held_by_leader = held
+
+
+class KeepsOwnVotesForAnotherLeader(Paxos):
+    """What this disk held at an earlier ballot passes for what it holds at the new leader's."""
+
+    def new_leader_heard(self) -> None:
+        held = self.held_here
+        super().new_leader_heard()
+        self.held_here = held
+
+
+class OwnVoteOfAnyBallot(Paxos):
+    """A write that was on its way when the leader changed counts for the new one."""
+
+    def own_held_durable(self, ballot: Ballot, upto: Slot) -> None:
+        super().own_held_durable(self.leader_ballot, upto)
+
+
+class LeadersVoteOfAnyBallot(Paxos):
+    """The vote of the same leader in an earlier term of its counts for the present one."""
+
+    def on_leader_accepted(self, sender: NodeId, incarnation: Incarnation, message: Accepted) -> None:
+        super().on_leader_accepted(sender, incarnation, message._replace(ballot=self.leader_ballot))
+
+
 class ReadsUnconfirmed(Paxos):
     """A leader answers barriers without asking anyone."""
 
@@ -175,6 +207,7 @@ class NoCheckQuorum(Paxos):
 # Those that a few random schedules find; the others are for the explorer and the scenarios.
 FOUND_BY_CHAOS: tuple[type[Paxos], ...] = (
     PromiseBeforeDisk, AcceptedBeforeDisk, ForgetsAccepted, PrimaryOrderDropped, AdoptsAsItsOwn, FillsOverAccepted,
-    LearnsAnyBallot, LearnsBeforeOwnDisk, AnyLifeVotes, ReadsOwnPrefix, ReadsUnsettled, MinorityIsEnough,
-    AloneWithOwnPromise, IgnoresCompaction, PersistedByWatermark,
+    LearnsAnyBallot, LearnsBeforeOwnDisk, KeepsVotesOfAnotherLeader, KeepsOwnVotesForAnotherLeader, OwnVoteOfAnyBallot,
+    AnyLifeVotes, ReadsOwnPrefix, ReadsUnsettled, MinorityIsEnough, AloneWithOwnPromise, IgnoresCompaction,
+    PersistedByWatermark,
 )  # fmt: skip

@@ -12,6 +12,7 @@ from loggos.consensus.types import Accept, Accepted, Entry, HardState, Kind, Mem
 ONE, TWO = NodeId(1), NodeId(2)
 LIFE, OTHER_LIFE = Incarnation(1), Incarnation(77)
 LOW, HIGH = Ballot(257), Ballot(513)
+BOTH = [(ONE, LIFE), (TWO, LIFE)]
 
 
 def restored(promised: Ballot = Ballot(0), snapshot: int = 0, life: Incarnation = LIFE, **slots: Ballot) -> Restored:
@@ -72,7 +73,7 @@ def test_a_voter_that_knew_it_as_chosen_holds_a_choice_at_whatever_ballot() -> N
     witness.began(TWO, restored())
     witness.stored(ONE, LIFE, [entry(1, HIGH)])
     witness.told(TWO, LIFE, [Outgoing(ONE, Accepted(HIGH, Slot(1), Slot(1), Slot(1)))])
-    witness.chosen(ONE, HIGH, Slot(1), 2)
+    witness.chosen(ONE, HIGH, Slot(1), BOTH, 2)
     assert violations == []
 
 
@@ -90,10 +91,20 @@ def test_a_choice_needs_a_quorum_of_disks() -> None:
     witness.began(TWO, restored())
     witness.stored(ONE, LIFE, [entry(1, LOW), entry(2, LOW)])
     witness.stored(TWO, LIFE, [entry(1, LOW)])
-    witness.chosen(ONE, LOW, Slot(1), 2)
+    witness.chosen(ONE, LOW, Slot(1), BOTH, 2)
     assert violations == []
-    witness.chosen(ONE, LOW, Slot(2), 2)
+    witness.chosen(ONE, LOW, Slot(2), BOTH, 2)
     assert len(violations) == 1 and "slot 2" in violations[0].message
+
+
+def test_another_life_of_a_voter_holds_nothing_for_it() -> None:
+    witness, violations = begun()
+    witness.began(TWO, restored())
+    witness.began(TWO, restored(life=OTHER_LIFE))
+    for node in (ONE, TWO):
+        witness.stored(node, LIFE, [entry(1, LOW)])
+    witness.chosen(ONE, LOW, Slot(1), [(ONE, LIFE), (TWO, OTHER_LIFE)], 2)
+    assert len(violations) == 1 and "disks of [1] only" in violations[0].message
 
 
 def test_a_batch_behind_a_hole_in_its_leaders_run_must_not_be_applied() -> None:

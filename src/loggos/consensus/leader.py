@@ -322,7 +322,7 @@ class Leader(Election):
                     if self.has_room(peer, run[0].slot):
                         self.send(node, accept)
                         peer.note_sent(run[-1].slot, self.now)
-            self.tell_own_vote(lead, fresh)
+            self.tell_own_vote(lead)
             lead.announced = chosen
         elif lead.announced < chosen:
             self.announce(lead)
@@ -331,11 +331,12 @@ class Leader(Election):
         """Is the slot within the follower's window? One that lags further fetches what is chosen first."""
         return slot <= peer.chosen + self.bounds.window_slots or not peer.incarnation
 
-    def tell_own_vote(self, lead: Leadership, fresh: list[Entry]) -> None:
+    def tell_own_vote(self, lead: Leadership) -> None:
         """Where a follower and its leader are a quorum, a follower at which somebody waits hears of its leader's votes as the
-        leader hears of its: both know at the same time that a slot is chosen."""
+        leader hears of its: both know at the same time that a slot is chosen. Each vote is for all slots that are open, so
+        that one that was lost, or not told, leaves no gap."""
         if self.two_are_a_quorum():
-            vote = Accepted(lead.ballot, fresh[0].slot, fresh[-1].slot, self.log.chosen)
+            vote = Accepted(lead.ballot, Slot(self.log.chosen + 1), Slot(lead.next - 1), self.log.chosen)
             for node in self.peers_to_ask:
                 peer = lead.peers[node]
                 if peer.attended and self.may_count(node, peer):

@@ -76,7 +76,7 @@ class Learner(Acceptor):
         leader's ballot is chosen, and this node need not wait until the leader has heard so and says so."""
         if sender != self.leader or message.ballot != self.leader_ballot or not self.counts(sender, incarnation):
             return
-        if message.first <= max(self.held_by_leader, self.log.chosen) + 1:
+        if message.first <= max(self.held_by_leader, message.chosen) + 1:
             self.held_by_leader = max(self.held_by_leader, message.last)
         self.learn_by_votes()
 

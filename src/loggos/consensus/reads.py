@@ -1,7 +1,7 @@
 """Read barriers: a linearizable read point without a log entry.
 
 A round, numbered by the leader, goes out with a heartbeat after the asks it serves; when a quorum has answered it at this
-ballot, no other leader can have had anything chosen before the asks, so what this one had proposed at the round's start
+ballot, no other leader can have had anything chosen before the asks, so what this one's disk had at the round's start
 covers all that was acknowledged (its chosen prefix alone does not: a follower may know first). Never before the leader
 is settled (rule 8): until then it may not know what its predecessors acknowledged. Followers ask the leader; every
 barrier is answered once, by a slot or by -1. Source: Ongaro, dissertation, section 6.4, with ballots for terms.
@@ -98,9 +98,9 @@ class Reads(Leader):
         self.reads_confirmed(lead)
 
     def may_be_acknowledged(self, lead: Leadership) -> Slot:
-        """The last slot that may be chosen, and be known as such to somebody who answered for it: a follower may know before its
-        leader does (learner.py)."""
-        return Slot(lead.next - 1) if self.two_are_a_quorum() else self.log.chosen
+        """The last slot that somebody may know as chosen: a follower may before its leader does, but not before its leader's
+        disk has the entry (learner.py)."""
+        return max(self.log.chosen, lead.voted) if self.two_are_a_quorum() else self.log.chosen
 
     def read_round(self) -> int:
         return self.round_number

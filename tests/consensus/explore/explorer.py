@@ -10,8 +10,9 @@ delay it is to delay its messages, which is explored); an answer to a ballot tha
 dropped; a node's key leaves out what only elections by the clock and retransmission look at.
 
 Checked in every state: agreement (all that was ever taken for chosen at a slot, by anyone, is one value), validity (it
-was proposed). Time stands still: elections are started by the checker, so pre-votes and heartbeats play no part unless an
-instance asks for them.
+was proposed), counting (whoever takes a slot for chosen because of votes finds it on the disks of those voters). Time
+stands still: elections are started by the checker, so pre-votes and heartbeats play no part unless an instance asks for
+them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from loggos.app.simulation.counting import Voter, counting
 from loggos.base.ids import NO_BALLOT, Ballot, Incarnation, NodeId, Slot, ballot_node
 from loggos.consensus.core import Bounds
 from loggos.consensus.election import Campaign, Testimony
@@ -156,6 +158,11 @@ def member_key(member: Member_, catching_up: bool) -> Any:
     )  # fmt: skip
 
 
+def holds(disk: Restored, slot: Slot, ballot: Ballot) -> bool:
+    """Was the slot accepted here at the ballot or later?"""
+    return any(entry.slot == slot and entry.ballot >= ballot for entry in disk.entries)
+
+
 class Explorer:
     """Breadth-first search over one instance."""
 
@@ -171,7 +178,10 @@ class Explorer:
         self.sent: list[Packet] = []
         self.ballots: set[Ballot] = set()
         slots = instance.slots
-        self.engine = type("Bounded", (instance.engine,), {"window_end": lambda self: slots})
+        self.engine = counting(type("Bounded", (instance.engine,), {"window_end": lambda self: slots}), self.check_counted)
+        self.before: State | None = None  # before the action that is being taken
+        self.opened: Member_ | None = None  # the one that it changes
+        self.broken: list[str] = []
 
     # --- the search ----------------------------------------------------------------------------------------------------------
 
@@ -187,6 +197,8 @@ class Explorer:
                 here = self.key(state)
                 for action, successor in self.successors(state):
                     self.transitions += 1
+                    if self.broken:
+                        raise Found(self.broken[0], [*self.trace(here), action])
                     key = self.key(successor)
                     if key not in self.visited:
                         self.visited[key] = (here, action)
@@ -222,6 +234,7 @@ class Explorer:
     # --- actions -------------------------------------------------------------------------------------------------------------
 
     def successors(self, state: State) -> Iterator[tuple[str, State]]:
+        self.before = state
         for position in range(len(state.network)):
             delivered = self.deliver(state, position)
             if delivered is not None:
@@ -304,7 +317,8 @@ class Explorer:
 
     def open(self, member: Member_) -> Member_:
         self.sent = []
-        return Member_(clone_engine(member.engine), member.disk, member.writes)
+        self.opened = Member_(clone_engine(member.engine), member.disk, member.writes)
+        return self.opened
 
     def save(self, member: Member_) -> Ready:
         ready, *rest = member.writes
@@ -373,6 +387,18 @@ class Explorer:
         return campaign is None or campaign.ballot != ballot
 
     # --- rules ---------------------------------------------------------------------------------------------------------------
+
+    def check_counted(self, engine: Paxos, slot: Slot, ballot: Ballot, voters: list[Voter]) -> None:
+        """Called in the middle of an action. Once a slot is taken for chosen nothing can go wrong with it but agreement: who
+        knows that may vote without storing anything."""
+        assert self.before is not None and self.opened is not None
+        if any(taken[0] == slot for taken in self.before.taken):
+            return
+        disks = {member.engine.node: member.disk for member in self.before.members}
+        disks[engine.node] = self.opened.disk
+        holders = [node for node, _ in voters if holds(disks[node], slot, ballot)]
+        if len(holders) < engine.quorum:
+            self.broken.append(f"counting: node {engine.node} takes slot {slot} for chosen at {ballot}, held by {holders} only")
 
     def check(self, state: State, key: Any) -> None:
         slots = [slot for slot, _, _, _ in state.taken]

@@ -7,7 +7,8 @@ same value there. Nor may it know an entry that it was never given. A node that 
 incarnation, of which nothing is asked.
 
 What a leader takes for chosen in its term, a quorum must hold on disk at its ballot, itself counted like the others;
-so must what a follower takes for chosen by its own vote and its leader's.
+what a follower takes for chosen by its own vote and its leader's, these two must. A voter that lost its state counts in
+the life that the cell knows.
 And no batch is applied of which its leader's run of slots, from its opening no-op on, has a hole before it, nor does a
 leader propose a slot and leave one before it open (rule 1).
 """
@@ -19,9 +20,11 @@ from typing import Any
 
 from crc32c import crc32c
 
+from loggos.app.simulation.counting import Voter, counting
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
 from loggos.consensus.core import Bounds
+from loggos.consensus.engine import Paxos
 from loggos.consensus.types import Accept, Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
 
 TOLD_MAX = 5  # violations by life: enough to see what is wrong
@@ -108,16 +111,16 @@ class AcceptorWitness:
         for entry in entries:
             stored[entry.slot] = entry.ballot
 
-    def chosen(self, by: NodeId, ballot: Ballot, slot: Slot, quorum: int) -> None:
-        """By the votes that it knows of, a node takes the entry of a slot for chosen."""
-        holders = {
-            node: None
-            for (node, _), life in self._lives.items()
-            if life.chosen >= slot or life.stored.get(slot, Ballot(0)) >= ballot
-        }
+    def chosen(self, by: NodeId, ballot: Ballot, slot: Slot, voters: Iterable[Voter], quorum: int) -> None:
+        """By the votes of these voters, as far as it knows of any, a node takes the entry of a slot for chosen."""
+        holders = [voter[0] for voter in voters if self._holds(voter, slot, ballot)]
         if len(holders) < quorum and not self._has_reported_choice:
             self._has_reported_choice = True
-            self._report(f"node {by} took slot {slot} for chosen at {ballot}, which is on the disks of {list(holders)} only")
+            self._report(f"node {by} took slot {slot} for chosen at {ballot}, which is on the disks of {holders} only")
+
+    def _holds(self, voter: Voter, slot: Slot, ballot: Ballot) -> bool:
+        life = self._lives.get(voter)
+        return life is not None and (life.chosen >= slot or life.stored.get(slot, Ballot(0)) >= ballot)
 
     def delivered(self, node: NodeId, chosen: Entry, applied: Entry) -> None:
         """What was chosen in a slot, and as what the state machine gets it."""
@@ -144,7 +147,10 @@ def watched_engine(
     """An engine type that tells the witness what it may send, and what it began with; `settled` is told of each leader whose
     first entry is chosen, before any of its clients is."""
 
-    class WatchedEngine(base):  # type: ignore[misc]
+    def counted(engine: Paxos, slot: Slot, ballot: Ballot, voters: list[Voter]) -> None:
+        witness.chosen(engine.node, ballot, slot, voters, engine.quorum)
+
+    class WatchedEngine(counting(base, counted)):  # type: ignore[misc]
         def __init__(self, node: NodeId, restored: Restored, **more: Any) -> None:
             witness.began(node, restored)
             self._untold: dict[int, tuple[Outgoing, ...]] = {}
@@ -162,22 +168,9 @@ def watched_engine(
                     self._unstored[ready.number] = ready.entries
                 for entry in ready.committed:
                     witness.delivered(self.node, self.log.get(entry.slot), entry)
-                if ready.committed and self.lead is not None:
-                    self._witness_choices(ready.committed)
-            return ready
-
-        def _witness_choices(self, committed: tuple[Entry, ...]) -> None:
-            for entry in committed:
-                if entry.ballot == self.lead.ballot:
-                    witness.chosen(self.node, entry.ballot, entry.slot, self.quorum)
-                    if entry.slot == self.lead.own_slot:
+                    if self.lead is not None and (entry.ballot, entry.slot) == (self.lead.ballot, self.lead.own_slot):
                         settled(self.node)
-
-        def learn_by_votes(self) -> None:
-            before = self.log.chosen
-            super().learn_by_votes()
-            for slot in range(before + 1, self.log.chosen + 1):
-                witness.chosen(self.node, self.leader_ballot, Slot(slot), self.quorum)
+            return ready
 
         def persisted(self, number: int) -> None:
             witness.stored(self.node, self.incarnation, self._unstored.pop(number, ()))
