@@ -98,6 +98,22 @@ BUGS = (
         member(engine=planted.LearnsBeforeOwnDisk), LOST,
     ),
     Bug(
+        "follower-keeps-leaders-votes", "what an earlier leader's disk had passes for what the new one's has", 2,
+        member(engine=planted.KeepsVotesOfAnotherLeader), LOST,
+    ),
+    Bug(
+        "follower-keeps-own-votes", "what a follower's disk held at an earlier ballot passes for the new leader's", 2,
+        member(engine=planted.KeepsOwnVotesForAnotherLeader), LOST,
+    ),
+    Bug(
+        "follower-own-vote-of-any-ballot", "a write on its way when the leader changed counts for the new leader", 2,
+        member(engine=planted.OwnVoteOfAnyBallot), LOST,
+    ),
+    Bug(
+        "follower-leaders-vote-of-any-ballot", "a leader's vote of an earlier term of its counts for the present one", 2,
+        member(engine=planted.LeadersVoteOfAnyBallot), LOST,
+    ),
+    Bug(
         "barrier-own-prefix", "a barrier covers what the leader knows as chosen, not what a follower knew before it", 8,
         member(engine=planted.ReadsOwnPrefix), STALE,
     ),
