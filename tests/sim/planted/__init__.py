@@ -9,6 +9,7 @@ from tests.sim.planted.bug import Bug
 # Tests of the engine have both (tests/consensus).
 ELUSIVE: dict[str, str] = {
     "vouching-ignored": "a wiped voter must be taken back within the few slots in flight of an entry that another missed",
+    "follower-own-vote-of-any-ballot": "a follower's write must outlast the election of its next leader; the explorer finds it",
     "follower-leaders-vote-of-any-ballot": "what one leader says arrives in order; the explorer delivers it in any",
     "behind-compaction": "the pre-vote refuses a candidate behind another's compaction already",
 }
