@@ -4,6 +4,8 @@ really what is judged."""
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,15 @@ def test_arguments_speak_of_code_that_exists() -> None:
     files = plan.sources(ROOT)
     found = {(m.file, m.function, *m.lines(files[m.file])) for file, source in files.items() for m in mutations(file, source)}
     assert [entry[:4] for entry in argued.ARGUED if entry[:4] not in found] == []
+
+
+@pytest.mark.parametrize("package", plan.PACKAGES)
+def test_the_tests_that_judge_are_there(package: str) -> None:
+    """A test that was renamed would spoil a run after minutes."""
+    named = plan.tests(package, ROOT)
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *named]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_the_mutant_is_what_is_judged(tmp_path: Path) -> None:

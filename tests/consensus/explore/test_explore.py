@@ -17,7 +17,7 @@ from tests.consensus import planted
 from tests.consensus.explore.explorer import Explorer, Found, Instance
 
 
-@pytest.mark.parametrize(("crash_node", "states_least"), [(1, 40_000), (2, 45_000), (3, 59_000)])
+@pytest.mark.parametrize(("crash_node", "states_least"), [(1, 40_000), (2, 45_000), (3, 59_000)], ids=["1", "2", "3"])
 def test_the_small_instance_is_safe_in_every_interleaving(crash_node: int, states_least: int) -> None:
     explorer = Explorer(Instance(crash_nodes=(crash_node,)))
     states = explorer.run()
