@@ -6,7 +6,9 @@ acknowledged for longer than `gap_ms`; `beat` with the time of the last acknowle
 
 - Each writer does setData of its own znode, one at a time, on a session of its own.
 - A lost connection, a refusal, or silence for `silence_s`: it goes to the next server at once, with its session and the last
-  zxid it saw. A round over all servers that failed is followed by `PAUSE_S`.
+  zxid it saw. A round over all servers that failed is followed by `PAUSE_S`. Of the writers that begin at one server half go
+  round one way and half the other, for ZooKeeper's clients have an order of their own each; with one order for all, every
+  fault drives them closer together, until all are at one server and next go to the one that hangs.
 - Each acknowledgement carries the znode's version. A version that is not above the last acknowledged one means that an
   acknowledged write was lost; one that grew by more than the writes sent means that something was done twice. Both are
   counted, never forgiven.
@@ -106,6 +108,7 @@ class Writer:
 
     def __init__(self, plan: Plan, number: int, tally: Tally) -> None:
         self.plan, self.tally, self.server = plan, tally, number % len(plan.addresses)
+        self.step = 1 if number // len(plan.addresses) % 2 == 0 else -1  # the way round
         path = f"{plan.root}/w{number:02d}".encode()
         with_znode = wire.Session(plan.addresses[self.server])
         with_znode.ensure(plan.root.encode())
@@ -161,7 +164,7 @@ class Writer:
             before = self.tally_mark()
             await self.one_connection()
             self.tally.reconnects += 1
-            self.server = (self.server + 1) % len(self.plan.addresses)
+            self.server = (self.server + self.step) % len(self.plan.addresses)
             failures = failures + 1 if before == self.tally_mark() else 0
             if failures and failures % len(self.plan.addresses) == 0:
                 await asyncio.sleep(PAUSE_S)
