@@ -32,6 +32,7 @@ from loggos.consensus.types import (
     Role,
     SnapshotOffer,
 )
+from tests.consensus.harness import World
 from tests.consensus.test_scenarios import B1, B2, B3, LIFE, MEMBERS, data, drain, lead_by_hand, lone, noop, sent
 
 # --- bytes ---------------------------------------------------------------------------------------------------------------
@@ -459,3 +460,56 @@ def test_a_follower_asks_for_no_more_barriers_at_once_than_its_bound() -> None:
         engine.read_barrier(context)
     readys = drain(engine)
     assert len(sent(readys, ReadAsk)) == 2 and [read for ready in readys for read in ready.reads] == [(3, -1)]
+
+
+def test_a_cut_header_of_an_entry_is_told_as_such() -> None:
+    with pytest.raises(PeerError, match="header is cut off"):
+        codec.decode_entry(memoryview(bytes(codec.ENTRY_HEADER.size - 1)), 0)
+
+
+def test_a_snapshot_drops_the_entries_that_it_covers_and_nothing_lies_before_it() -> None:
+    log = Log(Slot(0))
+    for slot in (1, 2, 3):
+        log.put(data(slot, B1, b"x"))
+    log.jump(Slot(2))
+    assert list(log.entries) == [3] and log.last == 3
+    log.jump(Slot(9))
+    assert list(log.entries) == [] and log.last == 9
+
+
+def test_a_node_does_not_know_as_chosen_what_it_does_not_hold() -> None:
+    """The hard state may be ahead of entries that were lost with it."""
+    engine = lone(restored=Restored(HardState(B1, Slot(5)), Slot(0), MEMBERS, (noop(1, B1),)))
+    assert engine.log.chosen == 1
+
+
+def test_who_answers_a_pre_vote_claims_nothing_by_default() -> None:
+    assert PreVoteReply(B1, True, B1, NodeId(0)).chosen == 0
+
+
+def test_a_barrier_too_many_is_refused_at_once() -> None:
+    world = World(seed=1, bounds=Bounds(read_waiting=1, read_rounds=1))
+    leader = world.elect()
+    for node in world.nodes:
+        world.isolate(node)
+    contexts = [world.ask_read(leader) for _ in range(3)]
+    assert leader.reads == [(contexts[2], -1)], "one has a round, one waits for the next"
+
+
+def test_voters_stand_one_after_another_when_their_leader_is_gone() -> None:
+    world = World(seed=1)
+    leader = world.elect()
+    world.crash(leader.node)
+    second = max(world.nodes)
+    assert world.nodes[second].engine.election_due_ms == world.now + Bounds().election_stagger_ms
+
+
+def test_what_a_follower_holds_does_not_shrink_with_an_older_vote() -> None:
+    world = World(seed=1)
+    leader = world.elect()
+    assert world.propose(leader, b"x") and leader.engine.lead is not None
+    world.flush()
+    node, peer = next(iter(leader.engine.lead.peers.items()))
+    held, ballot = peer.held, leader.engine.lead.ballot
+    leader.engine.step(node, world.disks[node].incarnation, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    assert held > 1 and peer.held == held

@@ -69,3 +69,10 @@ def test_any_body_decodes_or_is_malformed(body: bytes) -> None:
 @pytest.mark.parametrize(("offset", "sector"), [(0, 0), (1, 512), (512, 512), (513, 1024)])
 def test_batches_start_on_sectors(offset: int, sector: int) -> None:
     assert records.next_sector(offset) == sector
+
+
+def test_a_header_may_end_where_the_bytes_end() -> None:
+    chunks, _ = records.encode_batch(1, 0, 1, [records.hard_item(HardState(Ballot(257), Slot(3)), 1)])
+    data = b"".join(bytes(chunk) for chunk in chunks)
+    assert records.parse_header(data[: records.HEADER_BYTES], 0) is not None
+    assert records.parse_header(data[: records.HEADER_BYTES - 1], 0) is None

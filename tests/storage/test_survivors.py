@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from crc32c import crc32c
 
-from loggos.base.errors import DamageError, OutOfSpaceError, StorageError
+from loggos.base.errors import ConfigError, DamageError, OutOfSpaceError, StorageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import SNAPSHOT_SYNC_BYTES
 from loggos.consensus.types import Entry, HardState, Kind
-from loggos.storage import files, identity, records
+from loggos.storage import files, identity, records, snapshots
 from loggos.storage.journal import DIRECTORY, Journal, open_journal
 from loggos.storage.recovery import Recovery, segment_path
 from loggos.storage.snapshots import SnapshotStore, snapshot_path
@@ -443,3 +443,23 @@ def test_a_damaged_snapshot_that_is_gone_is_no_longer_told_of() -> None:
         assert store.damaged == {} and len(await disk.list("snapshots")) == 2
 
     asyncio.run(main())
+
+
+def test_a_committed_snapshot_is_not_given_up_any_more() -> None:
+    async def main() -> None:
+        store = await SnapshotStore.open(MemoryDisk())
+        writer = await store.begin(Slot(7))
+        await writer.commit(b"")
+        await writer.abort()
+        reader = await store.latest()
+        assert reader is not None and reader.slot == 7
+        with pytest.raises(AssertionError, match="committed or given up"):
+            await writer.add(b"late")
+
+    asyncio.run(main())
+
+
+def test_a_snapshot_of_a_newer_format_is_named_as_such() -> None:
+    newer = snapshots._FOOTER_BODY.pack(snapshots.FORMAT_VERSION + 1, 0, 0, 0)
+    with pytest.raises(ConfigError, match="newer"):
+        snapshots._check_footer(newer, "snapshot", 0, (0, 0, 0))
