@@ -513,3 +513,27 @@ def test_what_a_follower_holds_does_not_shrink_with_an_older_vote() -> None:
     held, ballot = peer.held, leader.engine.lead.ballot
     leader.engine.step(node, world.disks[node].incarnation, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
     assert held > 1 and peer.held == held
+
+
+def test_a_candidate_whose_vote_is_gone_by_a_snapshot_stands_no_more() -> None:
+    """Its own promise, durable only now, was of the life that votes no more."""
+    engine = lone(node=3)
+    engine.tick(10_000)
+    assert engine.campaign is not None
+    engine.start_prepare(engine.campaign)
+    ballot = engine.campaign.ballot
+    voters = {**MEMBERS.voters, NodeId(3): Member(Incarnation(7), Slot(5))}
+    engine.snapshot_installed(Slot(9), Membership(voters, {}), B2)
+    drain(engine)
+    engine.step(NodeId(2), LIFE, Promise(ballot, Slot(1), (), Slot(9), Slot(0), Slot(0)))
+    assert engine.campaign is None and engine.status().role is Role.LEARNER
+
+
+def test_voters_that_start_together_stand_one_after_another() -> None:
+    """Each after a time of its own, within the bound on it."""
+    engine = lone()  # which draws the longest
+    due_ms = Bounds().pre_vote_retry_ms - 1
+    engine.tick(due_ms - 1)
+    assert not sent(drain(engine), PreVote)
+    engine.tick(due_ms)
+    assert len(sent(drain(engine), PreVote)) == 2

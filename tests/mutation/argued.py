@@ -104,6 +104,13 @@ ARGUED: tuple[Argued, ...] = (
     ),
     Argued(
         "storage/journal.py",
+        "Journal.__init__",
+        "self._file: File | None = None # of the current segment; None: it takes no more batches",
+        "pass # of the current segment; None: it takes no more batches",
+        "`open_journal` starts the journal before it gives it away, and every start that succeeds sets it.",
+    ),
+    Argued(
+        "storage/journal.py",
         "Journal._make_floor_durable",
         "self._is_hard_pending = True",
         "self._is_hard_pending = False",

@@ -13,7 +13,7 @@ from loggos.base.limits import SNAPSHOT_SYNC_BYTES
 from loggos.consensus.types import Entry, HardState, Kind
 from loggos.storage import files, identity, records, snapshots
 from loggos.storage.journal import DIRECTORY, Journal, open_journal
-from loggos.storage.recovery import Recovery, segment_path
+from loggos.storage.recovery import Found, Recovery, segment_path
 from loggos.storage.snapshots import SnapshotStore, snapshot_path
 from tests.storage.memory_disk import MemoryDisk, MemoryFile
 
@@ -463,3 +463,64 @@ def test_a_snapshot_of_a_newer_format_is_named_as_such() -> None:
     newer = snapshots._FOOTER_BODY.pack(snapshots.FORMAT_VERSION + 1, 0, 0, 0)
     with pytest.raises(ConfigError, match="newer"):
         snapshots._check_footer(newer, "snapshot", 0, (0, 0, 0))
+
+
+def test_what_is_left_of_a_torn_batch_does_not_lie_behind_the_batches_that_follow() -> None:
+    """A record in it may be valid, of a batch number that is given anew."""
+
+    async def main() -> None:
+        disk = MemoryDisk()
+        journal = await begun(disk)
+        await journal.persist(state(257), [entry(1)], sync=True)
+        await journal.persist(None, [entry(slot, 700) for slot in range(2, 7)], sync=True)
+        live = disk.names[segment_path(DIRECTORY, 1)].live
+        before = (await Recovery(disk, DIRECTORY, SEGMENT_BYTES).scan()).end
+        live[before - 4 * 700 : before - 4 * 700 + 10] = bytes(10)
+        found = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+        assert found.entries == {Slot(1): entry(1)} and found.cut_bytes > 4 * 700
+        disk.power_cut(None)
+        for slot in (2, 3):
+            again = await open_journal(disk, segment_bytes=SEGMENT_BYTES)
+            assert again.cut_bytes == 0
+            await again.journal.persist(None, [entry(slot)], sync=True)
+        assert (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).entries == {Slot(slot): entry(slot) for slot in (1, 2, 3)}
+
+    asyncio.run(main())
+
+
+def test_the_first_segment_of_all_begins_with_the_first_batch() -> None:
+    """Only of a later one is it unknown which batch it begins with."""
+
+    async def main(number: int, batch: int) -> bool:
+        disk = MemoryDisk()
+        await disk.make_directory(DIRECTORY)
+        items = [records.opening_item(SEGMENT_BYTES, state(257), number)]
+        chunks, _ = records.encode_batch(number, 0, batch, items)
+        file = await disk.open(segment_path(DIRECTORY, number), create=True)
+        await file.write_sync(0, [bytes(SEGMENT_BYTES)])
+        await file.write_sync(0, chunks)
+        return not (await Recovery(disk, DIRECTORY, SEGMENT_BYTES).scan()).is_fresh
+
+    due = Found().next_batch
+    assert asyncio.run(main(1, due)) and asyncio.run(main(2, due + 5))
+    with pytest.raises(DamageError, match="batch"):
+        asyncio.run(main(1, due + 5))
+
+
+def test_who_waits_behind_the_closing_mark_is_refused() -> None:
+    async def main() -> None:
+        disk = SlowToClose()
+        journal = await begun(disk)
+        may_go_on = in_flight(disk)
+        closing = asyncio.ensure_future(journal.close())
+        await asyncio.sleep(0)
+        late = asyncio.ensure_future(journal.persist(None, [entry(1)], sync=True))
+        await asyncio.sleep(0)
+        disk.may_close.clear()
+        may_go_on.set()
+        with pytest.raises(StorageError, match="it was closed"):
+            await late
+        disk.may_close.set()
+        await closing
+
+    asyncio.run(main())

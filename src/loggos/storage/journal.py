@@ -389,11 +389,10 @@ class Journal:
                 await self._own_batch()
             except OutOfSpaceError:
                 pass  # without a mark then
+        self._failure = self._failure or "it was closed"  # before anybody has the turn again
         file, self._file = self._file, None
         if file is not None:
             await file.close()
-        self._is_sealed = True
-        self._failure = self._failure or "it was closed"
 
 
 @dataclass(frozen=True, slots=True)
