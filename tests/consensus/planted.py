@@ -57,11 +57,9 @@ class AnyAccept(Paxos):
 class PersistedByWatermark(Paxos):
     """The durability of any write is taken for that of every vote outstanding (rule 2)."""
 
-    def own_votes_durable(self, ballot: Ballot, votes: tuple[tuple[Slot, Slot], ...]) -> None:
+    def own_votes_durable(self, ballot: Ballot, first: Slot, last: Slot) -> None:
         if self.lead is not None:
-            lead = self.lead
-            top = max(last for _, last in votes)
-            self.count_votes(lead, self.voter_bit[self.node], Slot(1), max(top, Slot(lead.next - 1)))
+            self.count_votes(self.lead, self.voter_bit[self.node], Slot(1), Slot(self.lead.next - 1))
 
 
 class PrimaryOrderDropped(Paxos):

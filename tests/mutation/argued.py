@@ -47,7 +47,7 @@ ARGUED: tuple[Argued, ...] = (
     Argued(
         "consensus/engine.py",
         "Paxos.note_persist",
-        "self.own_votes = []",
+        "self.own_votes = None",
         "pass",
         "The votes are counted again with every later write of the term: bits that are set already. The end of the "
         "term clears them.",
@@ -200,6 +200,48 @@ ARGUED: tuple[Argued, ...] = (
         "return last is None or not last.first <= first <= last.last or self.now >= last.sent_ms + last.pause_ms",
         "return last is None or not last.first <= first < last.last or self.now >= last.sent_ms + last.pause_ms",
         "A repeat that lacks the last slot only is answered at once: one slot twice on its way.",
+    ),
+    Argued(
+        "consensus/core.py",
+        "Core.__init__",
+        "self.leader_heard_ms = now_ms",
+        "pass",
+        "Looked at only while a leader is known, and whoever makes one known sets it.",
+    ),
+    Argued(
+        "consensus/election.py",
+        "Campaign.__init__",
+        "self.first = Slot(0) # of the Prepare",
+        "self.first = Slot(1) # of the Prepare",
+        "Phase 1 sets it before anybody looks.",
+    ),
+    Argued(
+        "consensus/election.py",
+        "Election.count_own_promise",
+        "self.collect(campaign, self.log.since(campaign.first, self.log.last, 1 << 62))",
+        "self.collect(campaign, self.log.since(campaign.first, self.log.last, 1 << 63))",
+        "No bound, either way.",
+    ),
+    Argued(
+        "consensus/leader.py",
+        "Leader.on_heartbeat_reply",
+        "if message.read_round > peer.read_round:",
+        "if message.read_round >= peer.read_round:",
+        "Confirms once more what is confirmed.",
+    ),
+    Argued(
+        "consensus/learner.py",
+        "Learner.learn_chosen",
+        "break",
+        "continue",
+        "The entries come in slot order: none of the rest is the next one either.",
+    ),
+    Argued(
+        "consensus/log.py",
+        "Log.since",
+        "break",
+        "continue",
+        "The size only grows: whatever follows does not fit either.",
     ),
 )
 

@@ -524,3 +524,64 @@ def test_who_waits_behind_the_closing_mark_is_refused() -> None:
         await closing
 
     asyncio.run(main())
+
+
+def test_zeros_go_exactly_where_they_should() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        file = await disk.open("f", create=True)
+        await file.write(0, [b"x" * 1000])
+        await files.fill_with_zeros(file, 300, 700)
+        assert await file.read(0, 2000) == b"x" * 300 + bytes(400) + b"x" * 300
+
+    asyncio.run(main())
+
+
+def test_a_new_file_for_which_there_is_no_room_is_gone_again() -> None:
+    async def main() -> None:
+        disk = CountingDisk()
+        disk.free = 10
+        with pytest.raises(OutOfSpaceError):
+            await files.write_new(disk, "f", b"x" * 100)
+        assert not disk.names and disk.open_files == 0
+
+    asyncio.run(main())
+
+
+def test_a_first_journal_for_which_there_is_no_room_does_not_begin() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        disk.free = SEGMENT_BYTES // 2
+        with pytest.raises(OutOfSpaceError):
+            await begun(disk)
+        disk.free = 10 * SEGMENT_BYTES
+        await (await begun(disk)).persist(state(257), [entry(1)], sync=True)
+
+    asyncio.run(main())
+
+
+def test_a_journal_taken_up_again_prepares_its_next_segment_without_being_asked_to_write() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        await begun(disk)
+        journal = await begun(disk)
+        assert journal.wants_next
+        preparing = asyncio.ensure_future(journal.keep_prepared())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        preparing.cancel()
+        assert not journal.wants_next
+
+    asyncio.run(main())
+
+
+def test_an_older_snapshot_published_later_is_not_taken_for_the_newest() -> None:
+    async def main() -> None:
+        store = await SnapshotStore.open(MemoryDisk())
+        older, newer = await store.begin(Slot(3)), await store.begin(Slot(5))
+        await newer.commit(b"five")
+        await older.commit(b"three")
+        latest = await store.latest()
+        assert latest is not None and latest.meta == b"five" and store.oldest_slot() == 3
+
+    asyncio.run(main())

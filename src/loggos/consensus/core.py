@@ -58,7 +58,7 @@ class Persist(NamedTuple):
     number: int
     promise: Ballot  # this node's own promise as a candidate; NO_BALLOT: none
     ballot: Ballot  # of the votes: its own as a leader, or its leader's
-    votes: tuple[tuple[Slot, Slot], ...]  # as a leader: runs of slots
+    votes: tuple[Slot, Slot] | None  # as a leader: the first and the last slot proposed since the Ready before; None: none was
     held: Slot  # as a follower: all slots after the chosen prefix up to this one are held at `ballot`
     chosen: Slot  # the chosen prefix at that time: from now on its entries are durable
 
@@ -123,7 +123,7 @@ class Core:
         self.attended = True  # somebody at this node waits for what is chosen
         self.is_pressed = False  # as much waits for the disk as may
         self.own_promise = NO_BALLOT
-        self.own_votes: list[tuple[Slot, Slot]] = []
+        self.own_votes: tuple[Slot, Slot] | None = None  # the first and the last slot proposed here since the last Ready
         self.snapshots_wanted: list[NodeId] = []
         self.reads_done: list[tuple[int, Slot]] = []
         self.status_told: Standing | None = None

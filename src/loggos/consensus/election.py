@@ -39,16 +39,20 @@ class Testimony:
 class Campaign:
     """One attempt to lead, from the pre-vote to the last open slot closed."""
 
-    __slots__ = ("ballot", "best", "first", "grants", "preparing", "promises", "started_ms")
+    __slots__ = ("ballot", "best", "first", "grants", "prepared_ms", "promises")
 
-    def __init__(self, ballot: Ballot, now_ms: int) -> None:
+    def __init__(self, ballot: Ballot) -> None:
         self.ballot = ballot
-        self.started_ms = now_ms
-        self.preparing = False
+        self.prepared_ms: int | None = None  # when phase 1 began; None: others are still asked whether they would promise
         self.grants = 0  # bits of voters
         self.first = Slot(0)  # of the Prepare
         self.promises: dict[NodeId, Testimony] = {}
         self.best: dict[Slot, Entry] = {}  # the value accepted at the highest ballot, by open slot
+
+    @property
+    def preparing(self) -> bool:
+        """Is the ballot spent?"""
+        return self.prepared_ms is not None
 
 
 class Election(Learner):
@@ -62,7 +66,8 @@ class Election(Learner):
         if self.role is Role.LEARNER or self.now < self.election_due_ms:
             return
         campaign = self.campaign
-        if campaign is not None and campaign.preparing and self.now - campaign.started_ms < self.bounds.election_timeout_ms:
+        prepared_ms = campaign.prepared_ms if campaign is not None else None
+        if campaign is not None and prepared_ms is not None and self.now - prepared_ms < self.bounds.election_timeout_ms:
             self.ask_promises(campaign)
         else:
             self.start_pre_vote()
@@ -103,7 +108,7 @@ class Election(Learner):
         assert not self.is_leading()
         self.lose_leader()
         self.role = Role.CANDIDATE
-        campaign = self.campaign = Campaign(self.next_ballot(), self.now)
+        campaign = self.campaign = Campaign(self.next_ballot())
         self.election_due_ms = self.now + self.bounds.pre_vote_retry_ms + self.random(self.bounds.pre_vote_retry_ms)
         self.broadcast(self.peers_to_ask, PreVote(campaign.ballot, self.log.chosen))
         self.count_grant(campaign, self.node)
@@ -146,8 +151,7 @@ class Election(Learner):
 
     def start_prepare(self, campaign: Campaign) -> None:
         """Spend the ballot: this node's own promise first, and the others' only when that is durable."""
-        campaign.preparing = True
-        campaign.started_ms = self.now
+        campaign.prepared_ms = self.now
         campaign.first = Slot(self.log.chosen + 1)
         self.promise(campaign.ballot)
         self.own_promise = campaign.ballot
@@ -250,7 +254,6 @@ class Election(Learner):
         if is_preparing or self.own_ballot() == message.ballot:
             self.abandon()
             self.lose_leader()
-            self.role = Role.FOLLOWER
             self.election_due_ms = self.now + self.random(self.bounds.pre_vote_retry_ms)
 
     # --- hooks ---------------------------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ class Paxos(Reads):
             self.durable_chosen = max(self.durable_chosen, persist.chosen)
             if persist.promise != NO_BALLOT:
                 self.own_promise_durable(persist.promise)
-            if persist.votes:
-                self.own_votes_durable(persist.ballot, persist.votes)
+            if persist.votes is not None:
+                self.own_votes_durable(persist.ballot, *persist.votes)
             if persist.held:
                 self.own_held_durable(persist.ballot, persist.held)
         if not self.persists and not self.unsaved:
@@ -166,15 +166,15 @@ class Paxos(Reads):
 
     def note_persist(self, has_entries: bool) -> None:
         """Remember what the durability of this Ready will mean here (rule 2)."""
-        if has_entries or self.own_promise != NO_BALLOT or self.own_votes:
+        if has_entries or self.own_promise != NO_BALLOT:
             lead, log = self.lead, self.log
             if lead is not None:
                 ballot, held = lead.ballot, NO_SLOT
             else:
                 ballot, held = self.leader_ballot, log.held_at(self.leader_ballot)
-            self.persists.append(Persist(self.number, self.own_promise, ballot, tuple(self.own_votes), held, log.chosen))
+            self.persists.append(Persist(self.number, self.own_promise, ballot, self.own_votes, held, log.chosen))
             self.own_promise = NO_BALLOT
-            self.own_votes = []
+            self.own_votes = None
 
     def standing(self) -> Standing:
         """The parts of the status that others wait for."""

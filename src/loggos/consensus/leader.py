@@ -193,18 +193,14 @@ class Leader(Election):
 
     def note_own_vote(self, slot: Slot) -> None:
         """This node's own vote for `slot` comes with the durability of the next Ready."""
-        runs = self.own_votes
-        if runs and runs[-1][1] + 1 == slot:
-            runs[-1] = (runs[-1][0], slot)
-        else:
-            runs.append((slot, slot))
+        first = slot if self.own_votes is None else self.own_votes[0]
+        self.own_votes = (first, slot)
 
-    def own_votes_durable(self, ballot: Ballot, votes: tuple[tuple[Slot, Slot], ...]) -> None:
+    def own_votes_durable(self, ballot: Ballot, first: Slot, last: Slot) -> None:
         """A Ready with this leader's own entries is on the disk."""
         if self.lead is not None and self.lead.ballot == ballot:
-            self.lead.voted = votes[-1][1]
-            for first, last in votes:
-                self.count_votes(self.lead, self.voter_bit[self.node], first, last)
+            self.lead.voted = last
+            self.count_votes(self.lead, self.voter_bit[self.node], first, last)
 
     # --- counting ------------------------------------------------------------------------------------------------------------
 
@@ -461,7 +457,6 @@ class Leader(Election):
         if self.lead is not None or self.campaign is not None:
             self.abandon()
             self.lose_leader()
-            self.role = Role.FOLLOWER if self.may_vote() else Role.LEARNER
             self.election_due_ms = self.now + self.patience_ms
 
     def abandon(self) -> None:
@@ -469,7 +464,7 @@ class Leader(Election):
             self.reads_failed(self.lead)
             self.lead = None
         self.campaign = None
-        self.own_votes = []
+        self.own_votes = None
         if self.role in (Role.LEADER, Role.CANDIDATE):
             self.role = Role.FOLLOWER
 

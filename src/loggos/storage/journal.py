@@ -69,7 +69,7 @@ class Journal:
         self._segments = list(found.segments)  # oldest first; the last is the current one
         self._blank = found.blank  # the next one, prepared
         self._file: File | None = None  # of the current segment; None: it takes no more batches
-        self._is_sealed = found.is_sealed or found.is_fresh
+        self._is_sealed = found.is_sealed
         self._position = records.next_sector(found.end)
         self._batch = found.next_batch
         self._hard_state = found.hard_state

@@ -54,7 +54,7 @@ class Found:
     floor: int = 1
     next_batch: int = 1
     end: int = 0  # where the last batch of the last segment ends
-    is_sealed: bool = False  # the last segment takes no more batches
+    is_sealed: bool = True  # the last segment takes no more batches, or there is none
     cut_bytes: int = 0  # of a torn tail
     record_bytes: int = 0  # of all batches held
 

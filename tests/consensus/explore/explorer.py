@@ -278,7 +278,7 @@ class Explorer:
         engine.abandon()
         engine.lose_leader()
         engine.role = Role.CANDIDATE
-        campaign = engine.campaign = Campaign(engine.next_ballot(), engine.now)
+        campaign = engine.campaign = Campaign(engine.next_ballot())
         self.ballots.add(campaign.ballot)
         engine.start_prepare(campaign)
         stands = (*state.stands[:where], state.stands[where] - 1, *state.stands[where + 1 :])
