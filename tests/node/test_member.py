@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
+from crc32c import crc32c
 
-from loggos.base.errors import DamageError
+from loggos.base.errors import ConfigError, DamageError
 from loggos.base.ports import Buffer, World
 from loggos.consensus.types import Role
+from loggos.sim.inodes import FileNode
 from loggos.sim.world import SimHost, SimWorld
 from tests.node.kit import Cell, CellNode, SimSite, in_simulation, until
 
@@ -224,7 +227,42 @@ async def began(cell: Cell) -> None:
     await writes(cell)
 
 
-@pytest.mark.parametrize("lost", ["everything", "the journal", "the identity"])
+def founding(node: CellNode) -> int:
+    assert node.member is not None
+    return node.member.mesh.hello.founding
+
+
+def identity_file(host: SimHost) -> FileNode:
+    found = host.platter.root.entries["identity.json"]
+    assert isinstance(found, FileNode)
+    return found
+
+
+def of_another_cell(host: SimHost) -> None:
+    """As if a directory of a cell with the same name had been put in this one's place."""
+    file = identity_file(host)
+    fields = {**json.loads(file.data), "founding": 4711, "checksum": 0}
+    fields["checksum"] = crc32c(json.dumps(fields, separators=(",", ":")).encode())
+    file.data[:] = json.dumps(fields, separators=(",", ":")).encode()
+
+
+def contents(host: SimHost) -> set[tuple[str, str, bytes]]:
+    found = {("", name, bytes(node.data)) for name, node in host.platter.root.entries.items() if isinstance(node, FileNode)}
+    for directory in ("journal", "snapshots"):
+        below = host.platter.directory(directory)
+        found |= {(directory, name, bytes(node.data)) for name, node in (below.entries if below else {}).items()}  # type: ignore[union-attr]
+    return found
+
+
+async def failure(cell: Cell) -> str:
+    """What the next start fails with."""
+    failures = site_of(cell).world.failures
+    before = len(failures)
+    await until(lambda: len(failures) > before)
+    return str(failures[-1].error)
+
+
+@pytest.mark.parametrize("lost", ["everything", "the journal", "the identity", "a bit of the identity"])
 def test_a_voter_that_lost_its_data_comes_back_as_a_lost_voter(lost: str) -> None:
     async def scenario(cell: Cell) -> None:
         await began(cell)
@@ -235,17 +273,77 @@ def test_a_voter_that_lost_its_data_comes_back_as_a_lost_voter(lost: str) -> Non
             host.wipe()
         elif lost == "the journal":
             host.platter.root.entries.pop("journal")
-        else:
+        elif lost == "the identity":
             host.platter.root.entries.pop("identity.json")
+        else:
+            identity_file(host).data[20] ^= 1
+        before = founding(cell.nodes[number % 3 + 1])
         cell.start(number)
         await writes(cell)
         await all_vote(cell)
         node = cell.nodes[number]
+        assert founding(node) == before
+        if "identity" in lost:
+            assert node.logged("damaged data set aside"), "of whom the journal was is not known"
         assert incarnation(node) > 1, "a new life: it must not vote as the old one"
         leader = await cell.until_led()
         voter = leader.replica.engine.membership.voters[number]
         assert voter.incarnation == incarnation(node) and voter.vouches_from > 1
         await cell.stop(number % 3 + 1)
+        await writes(cell)
+
+    in_simulation(scenario)
+
+
+def test_the_only_voter_refuses_to_start_without_its_identity() -> None:
+    async def scenario(cell: Cell) -> None:
+        await began(cell)
+        host = host_of(cell, 1)
+        await cell.stop(1)
+        host.platter.root.entries.pop("identity.json")
+        before = contents(host)
+        cell.start(1)
+        assert "missing beside journal/" in await failure(cell) and contents(host) == before
+
+    in_simulation(scenario, voters=1)
+
+
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_a_directory_of_another_cell_with_the_same_name_is_refused(strangers: int) -> None:
+    """One among three stops. Where two are, the third cannot know that they are in the wrong place, and stops."""
+
+    async def scenario(cell: Cell) -> None:
+        await began(cell)
+        await cell.stop()
+        placed = [3, 2][:strangers]
+        for number in placed:
+            of_another_cell(host_of(cell, number))
+        alone = 3 if strangers == 1 else 1
+        cell.start()
+        await until(lambda: bool(cell.nodes[alone].fatal))
+        error = cell.nodes[alone].fatal[0]
+        assert isinstance(error, ConfigError) and "belongs to another cell with the name 'kit'" in str(error)
+        await cell.stop(alone)
+        await writes(cell)
+        assert not any(node.fatal for node in cell.running())
+
+    in_simulation(scenario)
+
+
+def test_a_cell_keeps_its_voters() -> None:
+    """Restarted with fewer, a node would be its own quorum and acknowledge what the others never hear of."""
+
+    async def scenario(cell: Cell) -> None:
+        await began(cell)
+        await cell.stop()
+        cell.voters = 1
+        before = contents(host_of(cell, 1))
+        cell.start(1)
+        assert (
+            "with the voters 1, 2, 3; the configuration names 1" in await failure(cell) and contents(host_of(cell, 1)) == before
+        )
+        cell.voters = 3
+        cell.start()
         await writes(cell)
 
     in_simulation(scenario)

@@ -12,7 +12,7 @@ from loggos.base.ids import NodeId
 from loggos.node.wire import PROTOCOL, Hello, Standing, Type, encode_hello, frame
 from tests.node.kit import PEER_PORT, Cell, SimSite, in_simulation, until
 
-GOOD = Hello(PROTOCOL, "kit", 2, 77, Standing.ESTABLISHED, [1, 2, 3])
+GOOD = Hello(PROTOCOL, "kit", 2, 77, Standing.ESTABLISHED, [1, 2, 3], 0)
 
 
 class Raw(asyncio.Protocol):
@@ -35,6 +35,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a stranger": (said(Type.HELLO, encode_hello(msgspec.structs.replace(GOOD, node=9))), "node 9 is not in"),
     "myself": (said(Type.HELLO, encode_hello(msgspec.structs.replace(GOOD, node=1))), "node 1 is not in"),
     "other voters": (said(Type.HELLO, encode_hello(msgspec.structs.replace(GOOD, voters=[1, 2]))), "configure all nodes alike"),
+    "another cell of the same name": (
+        said(Type.HELLO, encode_hello(msgspec.structs.replace(GOOD, founding=99))),
+        "of another cell with the name 'kit'",
+    ),
     "an unknown standing": (said(Type.HELLO, encode_hello(msgspec.structs.replace(GOOD, standing=7))), "unknown standing"),
     "a message that is none": (said(Type.HELLO, encode_hello(GOOD)) + said(Type.MESSAGE, b"\xff\xff"), ""),
     "an empty message": (said(Type.HELLO, encode_hello(GOOD)) + said(Type.MESSAGE, b""), ""),

@@ -116,7 +116,7 @@ def test_memory_is_bounded_by_one_frame() -> None:
 
 
 def test_hello() -> None:
-    hello = Hello(1, "orders", 2, 7, Standing.VIRGIN, [1, 2, 3])
+    hello = Hello(1, "orders", 2, 7, Standing.VIRGIN, [1, 2, 3], 9)
     assert decode_hello(encode_hello(hello)) == hello
     for bad in (b"", b"{", b"[]", b'{"protocol": "x"}', b"\xff", encode_hello(hello)[:-1]):
         with pytest.raises(PeerError, match="hello"):

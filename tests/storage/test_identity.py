@@ -7,19 +7,20 @@ from random import Random
 
 import msgspec
 import pytest
+from crc32c import crc32c
 
-from loggos.base.errors import ConfigError
+from loggos.base.errors import ConfigError, DamageError
 from loggos.base.ids import Incarnation, NodeId
-from loggos.storage import identity
+from loggos.storage import files, identity
 from loggos.storage.identity import Identity
 from tests.storage.memory_disk import MemoryDisk, PowerCut
 
-OURS = Identity(cell="main", node=NodeId(2), incarnation=Incarnation(1), voters=[1, 2, 3])
+OURS = Identity(cell="main", node=NodeId(2), incarnation=Incarnation(1), voters=[1, 2, 3], founding=7)
 
 
 def like(other: Identity | None) -> tuple[object, ...]:
     assert other is not None
-    return (other.cell, other.node, other.incarnation, list(other.voters), other.has_journal, other.is_lost)
+    return (other.cell, other.node, other.incarnation, list(other.voters), other.has_journal, other.is_lost, other.founding)
 
 
 def test_what_is_written_is_loaded_after_a_power_cut() -> None:
@@ -33,22 +34,31 @@ def test_what_is_written_is_loaded_after_a_power_cut() -> None:
     asyncio.run(main())
 
 
+def whole(text: bytes) -> bytes:
+    """With its checksum, by the description: the last key, over the text in which it is 0."""
+    return text + b'"checksum":%d}\n' % crc32c(text + b'"checksum":0}')
+
+
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "error", "message"),
     [
-        (b"", "cannot be read"),
-        (b"{", "cannot be read"),
-        (b"[]", "cannot be read"),
-        (b'{"format": 1}', "cannot be read"),
-        (b'{"format": 2, "else": true}', "newer than 1"),
+        (b"", DamageError, "wrong checksum"),
+        (b"{", DamageError, "wrong checksum"),
+        (b'{"format":2,"checksum":1}', DamageError, "wrong checksum"),
+        (b'{"format":9,"checksum":1}', DamageError, "wrong checksum"),
+        (whole(b'{"format":2,'), DamageError, "cannot be read"),
+        (whole(b'{"format":,'), DamageError, "cannot be read"),
+        (whole(b'{"else":true,"format":3,'), ConfigError, "newer than 2"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(data: bytes, message: str) -> None:
+def test_what_cannot_be_read_is_told_in_one_line(data: bytes, error: type[Exception], message: str) -> None:
+    """Damage, but for a newer version, which the user can mend."""
+
     async def main() -> None:
         disk = MemoryDisk()
         file = await disk.open("identity.json", create=True)
         await file.write_sync(0, [data])
-        with pytest.raises(ConfigError, match=message) as caught:
+        with pytest.raises(error, match=message) as caught:
             await identity.load(disk)
         assert "\n" not in str(caught.value)
         assert bytes(disk.names["identity.json"].live) == data
@@ -64,6 +74,36 @@ def test_another_cell_and_another_node_are_refused() -> None:
             await identity.load(disk, cell="other")
         with pytest.raises(ConfigError, match="belongs to node 2, not 3"):
             await identity.load(disk, cell="main", node=NodeId(3))
+        for others in ([1], [1, 2], [1, 2, 3, 4], [2, 3, 4]):
+            with pytest.raises(ConfigError, match="with the voters 1, 2, 3; the configuration names"):
+                await identity.load(disk, cell="main", node=NodeId(2), voters=others)
+        assert like(await identity.load(disk, cell="main", node=NodeId(2), voters=[1, 2, 3])) == like(OURS)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("directory", ["journal", "snapshots"])
+def test_an_identity_that_is_missing_beside_data_is_damage(directory: str) -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        await disk.make_directory(directory)
+        assert await identity.load(disk) is None, "an empty directory holds nothing"
+        await disk.open(f"{directory}/a", create=True)
+        with pytest.raises(DamageError, match=f"missing beside {directory}/"):
+            await identity.load(disk)
+
+    asyncio.run(main())
+
+
+def test_an_identity_without_a_founding_is_of_a_cell_that_began_before_there_were_any() -> None:
+    async def main() -> None:
+        disk = MemoryDisk()
+        old = b'{"cell":"main","node":2,"incarnation":1,"voters":[1,2,3],"has_journal":true,"is_lost":false,"format":1,'
+        await files.write_new(disk, "identity.json", whole(old))
+        found = await identity.load(disk)
+        assert found is not None and found.founding == identity.OLD_FOUNDING
+        await identity.write(disk, found)
+        assert like(await identity.load(disk)) == like(found)
 
     asyncio.run(main())
 
@@ -77,7 +117,7 @@ def test_a_changed_identity_is_refused() -> None:
             inode.live[bit // 8] ^= 1 << bit % 8
             try:
                 found = await identity.load(disk)
-            except ConfigError:
+            except (DamageError, ConfigError):
                 pass
             else:
                 assert like(found) == like(OURS), bit  # a bit of white space
@@ -124,14 +164,14 @@ async def directory_with_files() -> MemoryDisk:
 def test_damaged_files_are_moved_never_deleted() -> None:
     async def main() -> None:
         disk = await directory_with_files()
-        assert await identity.set_aside_damaged(disk) == "damaged-1"
+        assert await identity.set_aside_damaged(disk, OURS) == "damaged-1"
         disk.power_cut(None)
         for name in ("journal/a", "journal/b", "snapshots/a"):
             assert bytes(disk.names[f"damaged-1/{name}"].live) == name.encode()
         assert await disk.list("journal") == [] and await disk.list("snapshots") == []
         found = await identity.load(disk)
         assert found is not None and found.is_lost
-        assert await identity.set_aside_damaged(disk) == "damaged-2"
+        assert await identity.set_aside_damaged(disk, OURS) == "damaged-2"
 
     asyncio.run(main())
 
@@ -141,7 +181,7 @@ def test_a_power_cut_while_setting_aside_loses_nothing_and_the_node_knows_it_is_
         disk = await directory_with_files()
         disk.cut_at, is_done = cut_at, False
         try:
-            await identity.set_aside_damaged(disk)
+            await identity.set_aside_damaged(disk, OURS)
             is_done = True
         except PowerCut:
             pass
@@ -149,7 +189,7 @@ def test_a_power_cut_while_setting_aside_loses_nothing_and_the_node_knows_it_is_
         left = await disk.list("journal") + await disk.list("snapshots")
         found = await identity.load(disk)
         assert found is not None and (found.is_lost or len(left) == 3)
-        await identity.set_aside_damaged(disk)
+        await identity.set_aside_damaged(disk, OURS)
         held = sorted([bytes(inode.live) for path, inode in disk.names.items() if path.startswith("damaged")])
         assert {b"journal/a", b"journal/b", b"snapshots/a"} <= set(held)
         return is_done

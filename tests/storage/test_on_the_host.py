@@ -16,12 +16,13 @@ from loggos.storage.journal import open_journal
 from loggos.storage.snapshots import SnapshotStore
 from tests.storage.test_journal import SEGMENT_BYTES, entry, state
 
+OURS = Identity(cell="main", node=NodeId(1), incarnation=Incarnation(1), voters=[1])
+
 
 def test_a_life_on_a_real_disk(tmp_path: Path) -> None:
     async def write() -> None:
         disk = HostDisk(tmp_path, asyncio.get_running_loop())
-        ours = Identity(cell="main", node=NodeId(1), incarnation=Incarnation(1), voters=[1])
-        await identity.write(disk, ours)
+        await identity.write(disk, OURS)
         store = await SnapshotStore.open(disk)
         journal = (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).journal
         for slot in range(1, 41):
@@ -47,7 +48,7 @@ def test_a_life_on_a_real_disk(tmp_path: Path) -> None:
         disk = HostDisk(tmp_path, asyncio.get_running_loop())
         with pytest.raises(DamageError):
             await open_journal(disk, segment_bytes=SEGMENT_BYTES)
-        assert await identity.set_aside_damaged(disk) == "damaged-1"
+        assert await identity.set_aside_damaged(disk, OURS) == "damaged-1"
         assert (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).is_fresh
         found = await identity.load(disk, cell="main", node=NodeId(1))
         assert found is not None and found.is_lost

@@ -93,8 +93,9 @@ def test_what_is_set_aside_is_durable_in_its_new_place_before_it_is_gone_from_th
     async def main() -> None:
         disk = MemoryDisk()
         await (await with_many_segments(disk)).close()
+        ours = identity.Identity(cell="c", node=NodeId(1), incarnation=Incarnation(1), voters=[1])
         disk.operations.clear()
-        await identity.set_aside_damaged(disk)
+        await identity.set_aside_damaged(disk, ours)
         synced = [path for what, path in disk.operations if what == "sync_dir"]
         assert synced.index("damaged-1/journal") < synced.index("journal")
 
@@ -354,9 +355,12 @@ def test_two_removals_at_once_remove_each_segment_once() -> None:
 def test_the_checksum_of_an_identity_is_that_of_its_text_without_it() -> None:
     async def main() -> None:
         disk = MemoryDisk()
-        await identity.write(disk, identity.Identity(cell="c", node=NodeId(1), incarnation=Incarnation(2), voters=[1, 2]))
+        await identity.write(
+            disk, identity.Identity(cell="c", node=NodeId(1), incarnation=Incarnation(2), voters=[1, 2], founding=9)
+        )
         text = (
-            b'{"cell":"c","node":1,"incarnation":2,"voters":[1,2],"has_journal":false,"is_lost":false,"format":1,"checksum":%d}'
+            b'{"cell":"c","node":1,"incarnation":2,"voters":[1,2],"has_journal":false,"is_lost":false,"founding":9,"format":2,'
+            b'"checksum":%d}'
         )
         assert bytes(disk.names[identity.PATH].live) == text % crc32c(text % 0) + b"\n"
 

@@ -2,15 +2,17 @@
 loss.
 
     identity    journal and snapshots      becomes
-    none        -                          a founding voter, if every other voter answers and none has begun; else a
+    none        none                       a founding voter, if every other voter answers and none has begun; else a
       lost voter (rule 6)
     present     sound                      what it was
     begun       damaged, not a torn tail   set aside, then a lost voter; the only voter of its cell stops instead
-    another cell's, or a newer version's   ConfigError, nothing touched
+    damaged, or missing    any             the same
+    of another cell, other voters, or a newer version    ConfigError, nothing touched
 
 A lost voter takes a fresh incarnation, vouches for nothing, and follows until the log has taken it back
-(docs/ARCHITECTURE.md). A founding voter does not campaign before it has seen that every voter has an identity. Must
-not know any service.
+(docs/ARCHITECTURE.md). A founding voter does not campaign before it has seen that every voter has an identity. The lowest
+founding voter draws the cell's founding, and the others have it from there: by it a node knows the nodes of its cell from those
+of another with the same name. One that finds itself among a majority of strangers stops. Must not know any service.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from loggos.base.errors import DamageError
+from loggos.base.errors import ConfigError, DamageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import FIRST_START_LOG_MS
 from loggos.base.ports import World
@@ -36,7 +38,7 @@ from loggos.node.replica import Engine, Logger, Replica, Sizes
 from loggos.node.transfer import decode_meta
 from loggos.node.wire import PROTOCOL, Hello, Standing, Type
 from loggos.storage import identity as identities
-from loggos.storage.identity import Identity
+from loggos.storage.identity import FIRST_FOUNDING, FOUNDING_BITS, NO_FOUNDING, Identity
 from loggos.storage.journal import Journal, Recovered, open_journal
 from loggos.storage.recovery import Recovery
 from loggos.storage.snapshots import SnapshotReader, SnapshotStore
@@ -89,31 +91,50 @@ class Member:
         self._fatal = fatal
         self._voters = config.voter_ids
         self._hellos: dict[NodeId, Hello] = {}
+        self._foreign: set[NodeId] = set()  # peers' places taken by nodes of another cell
+        self._is_lost = False  # whatever this directory's earlier lives promised, nobody knows any more
         self._heard = asyncio.Event()
-        self.mesh = Mesh(world, self, self._hello(Standing.EMPTY, 0), config.peer_addresses(), log)
+        self.mesh = Mesh(world, self, self._hello(Standing.EMPTY, 0, NO_FOUNDING), config.peer_addresses(), log)
 
     # --- start ---------------------------------------------------------------------------------------------------------------
 
     async def start(self, attach: Callable[[Replica], None]) -> None:
         """ConfigError: the directory or the addresses cannot be used. DamageError: the only voter of its cell is damaged."""
-        identity = await identities.load(self.world.disk, cell=self.config.cell, node=self.config.node)
+        identity = await self._load()
         found = None if identity is None else await self._open_or_set_aside(identity)
         if found is not None:
             self.mesh.hello = self._hello_of(found)
         await self.mesh.start(self.config.host, self._peer_port())
         if found is None:
-            found = await self._open_new(await self._founding_or_lost())
+            found = await self._open_new(await self._first_identity())
             self.mesh.become(self._hello_of(found))
         await self._run(found, attach)
+
+    async def _load(self) -> Identity | None:
+        """The identity; None: there is none, or it is lost, and the other voters must say which cell this is."""
+        voters = [int(node) for node in self._voters]
+        try:
+            identity = await identities.load(self.world.disk, cell=self.config.cell, node=self.config.node, voters=voters)
+        except DamageError as damage:
+            if len(self._voters) == 1:
+                raise
+            await self._set_aside(self._identity(self._fresh_incarnation(), NO_FOUNDING), damage)
+            self._is_lost = True
+            return None
+        if identity is not None and identity.founding == NO_FOUNDING:
+            self._is_lost = True
+            return None
+        return identity
 
     def _peer_port(self) -> int:
         return self.config.peer_addresses()[self.config.node][1]
 
-    def _hello(self, standing: Standing, incarnation: int) -> Hello:
-        return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, [int(n) for n in self._voters])
+    def _hello(self, standing: Standing, incarnation: int, founding: int) -> Hello:
+        return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, [int(n) for n in self._voters], founding)
 
     def _hello_of(self, found: _Found) -> Hello:
-        return self._hello(Standing.VIRGIN if self._is_virgin(found) else Standing.ESTABLISHED, found.identity.incarnation)
+        standing = Standing.VIRGIN if self._is_virgin(found) else Standing.ESTABLISHED
+        return self._hello(standing, found.identity.incarnation, found.identity.founding)
 
     def _is_virgin(self, found: _Found) -> bool:
         """A founding voter that has promised and accepted nothing."""
@@ -169,46 +190,50 @@ class Member:
             error = damage
         if len(self._voters) == 1:
             raise error
-        return await self._come_back(error)
+        await self._set_aside(identity, error)
+        return await self._open_new(self._identity(self._fresh_incarnation(), identity.founding))
 
     def _has_lost_journal(self, found: _Found) -> bool:
         return found.recovered.is_fresh or found.identity.is_lost
 
-    async def _come_back(self, error: DamageError) -> _Found:
+    async def _set_aside(self, identity: Identity, error: DamageError) -> None:
         """`set_aside_damaged` marks the identity as lost first, so no crash in between can pass for a sound voter."""
         self.metrics.count("directories_set_aside")
-        place = await identities.set_aside_damaged(self.world.disk)
+        place = await identities.set_aside_damaged(self.world.disk, identity)
         self.log("damaged data set aside", why=str(error), to=place)
-        return await self._open_new(self._identity(self._fresh_incarnation()))
 
     def _fresh_incarnation(self) -> Incarnation:
         return Incarnation(2 + self.world.entropy.below(1 << INCARNATION_BITS))
 
-    def _identity(self, incarnation: Incarnation) -> Identity:
+    def _identity(self, incarnation: Incarnation, founding: int) -> Identity:
         voters = [int(node) for node in self._voters]
-        return Identity(cell=self.config.cell, node=self.config.node, incarnation=incarnation, voters=voters)
+        return Identity(cell=self.config.cell, node=self.config.node, incarnation=incarnation, voters=voters, founding=founding)
 
     # --- first start ---------------------------------------------------------------------------------------------------------
 
-    async def _founding_or_lost(self) -> Identity:
-        """An empty directory: wait until the other voters say which of the two this is."""
-        while (may_found := self._may_found()) is None:
+    async def _first_identity(self) -> Identity:
+        """An empty directory: wait until the other voters say what this node is to be."""
+        while (identity := self._identity_among_others()) is None:
             self._heard.clear()
             try:
                 await asyncio.wait_for(self._heard.wait(), FIRST_START_LOG_MS / 1000)
             except TimeoutError:
                 missing = [int(n) for n in self._voters if n != self.config.node and n not in self._hellos]
                 self.log("first start waits for voters", missing=missing)
-        return self._identity(FOUNDING if may_found else self._fresh_incarnation())
+        return identity
 
-    def _may_found(self) -> bool | None:
+    def _identity_among_others(self) -> Identity | None:
         """Rule 6: a founding voter only if all initial voters are here and none has begun; None: not known yet."""
-        if self.config.node not in self._voters:
-            return False
         others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
-        if any(hello is not None and hello.standing == Standing.ESTABLISHED for hello in others):
-            return False
-        return None if any(hello is None for hello in others) else True
+        met = sorted([hello for hello in others if hello is not None], key=lambda hello: -hello.standing)
+        founding = met[0].founding if met else NO_FOUNDING  # all that have one name the same: others are refused by them
+        if self._is_lost or self.config.node not in self._voters or (met and met[0].standing == Standing.ESTABLISHED):
+            return self._identity(self._fresh_incarnation(), founding) if founding else None
+        if len(met) < len(others):
+            return None
+        if not founding and self.config.node == self._voters[0]:
+            founding = FIRST_FOUNDING + self.world.entropy.below(1 << FOUNDING_BITS)
+        return self._identity(FOUNDING, founding) if founding else None
 
     def _all_have_identities(self) -> bool:
         others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
@@ -250,7 +275,7 @@ class Member:
 
     def _begun(self) -> None:
         """Time passes for the engine: from now on this node may promise, so an empty peer must not take it for a virgin."""
-        self.mesh.become(self._hello(Standing.ESTABLISHED, self.mesh.hello.incarnation))
+        self.mesh.become(msgspec.structs.replace(self.mesh.hello, standing=Standing.ESTABLISHED))
 
     async def _restored(self, found: _Found) -> tuple[Restored, list[bytes]]:
         membership = Membership(
@@ -277,11 +302,23 @@ class Member:
 
     def peer_hello(self, node: NodeId, hello: Hello) -> None:
         self._hellos[node] = hello
+        self._foreign.discard(node)
         self._heard.set()
         if self.replica is not None:
             if self._all_have_identities():
                 self.replica.allow_campaign()
             self.replica.peer_hello(node, hello)
+
+    def peer_foreign(self, node: NodeId) -> None:
+        """A majority of strangers, and nobody of ours: it is this node that is in the wrong place."""
+        self._foreign.add(node)
+        if 2 * len(self._foreign.intersection(self._voters)) > len(self._voters) and not self.mesh.receiving:
+            self._fatal(
+                ConfigError(
+                    f"the data directory belongs to another cell with the name {self.config.cell!r} than those of nodes "
+                    f"{', '.join(str(int(other)) for other in sorted(self._foreign))}: use the right one, or an empty one"
+                )
+            )
 
     def peer_frame(self, node: NodeId, incarnation: Incarnation, kind: Type, body: bytes) -> None:
         if self.replica is not None:

@@ -29,6 +29,10 @@ class MeshOwner(Protocol):
 
     def peer_lost(self, node: NodeId) -> None: ...
 
+    def peer_foreign(self, node: NodeId) -> None:
+        """A node at a peer's place is of another cell with the same name. It is refused."""
+        ...
+
 
 class _Outbound(asyncio.Protocol):
     """Our dialled connection to one peer: we write; the peer writes nothing."""
@@ -177,7 +181,9 @@ class _Inbound(asyncio.Protocol):
         self._mesh.receiving[node] = self
         if older is not None and older is not self:
             older.abort()
-            self._mesh.links[node].redial()
+            link = self._mesh.links[node]
+            if not link.redial():
+                link.say_hello()  # young, and perhaps dead all the same: where nobody knows it any more, a reset comes back
         self._mesh.owner.peer_hello(node, hello)
 
     def abort(self) -> None:
@@ -248,6 +254,11 @@ class Mesh:
             raise PeerError(f"node {hello.node} is of cell {hello.cell!r}, this node of {mine.cell!r}: check its configuration")
         if hello.node not in self.links:
             raise PeerError(f"node {hello.node} is not in this node's configuration: add it to voters or learners")
+        if hello.founding and mine.founding and hello.founding != mine.founding:
+            self.owner.peer_foreign(NodeId(hello.node))
+            raise PeerError(
+                f"node {hello.node} is of another cell with the name {mine.cell!r}: check its data directory and this one"
+            )
         if hello.voters != mine.voters:
             raise PeerError(f"node {hello.node} has voters {hello.voters}, this node {mine.voters}: configure all nodes alike")
         if hello.standing not in tuple(Standing):

@@ -68,9 +68,10 @@ class Hello(msgspec.Struct, frozen=True):
     incarnation: int  # 0 while EMPTY
     standing: int
     voters: list[int]
+    founding: int  # of the cell (storage/identity.py); 0 while EMPTY
 
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 

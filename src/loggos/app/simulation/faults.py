@@ -325,11 +325,10 @@ class CarefulNemesis(Nemesis):
         self._silent[name] = self._batches(name)
 
     def rot(self, host: SimHost, sectors: int) -> str:
-        """Rot anywhere but in the two newest journal segments, where the last batch lies, and in the identity, which
-        is refused by name."""
+        """Rot anywhere but in the two newest journal segments, where the last batch lies."""
         files = all_files(host.platter.root)
         spared = [path for path, _ in files if path.startswith("journal/")][-2:]
-        spared += [path for path, node in files if path.startswith("identity") or not node.data]
+        spared += [path for path, node in files if not node.data]
         candidates = [(path, node) for path, node in files if path not in spared and not path.startswith(SET_ASIDE)]
         if not candidates:
             return ""
