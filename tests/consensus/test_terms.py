@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loggos.base.ids import NO_NODE, Incarnation, NodeId, Slot
+from loggos.base.ids import NO_NODE, Incarnation, NodeId, Slot, make_ballot
 from loggos.consensus.codec import encode_rejoin
 from loggos.consensus.core import Bounds
 from loggos.consensus.engine import Paxos
@@ -13,10 +13,12 @@ from loggos.consensus.types import (
     Fetch,
     HardState,
     Heartbeat,
+    HeartbeatReply,
     Kind,
     Learn,
     Member,
     Membership,
+    Nack,
     Prepare,
     PreVote,
     PreVoteReply,
@@ -164,3 +166,78 @@ def test_a_leader_that_takes_a_snapshot_beyond_what_it_knows_as_chosen_leads_no_
     status = engine.status()
     assert not engine.is_leading() and status.role is Role.FOLLOWER and status.leader == NO_NODE
     assert not engine.propose(b"x")
+
+
+# --- words that come late, or from strangers -----------------------------------------------------------------------------
+
+
+def test_a_refusal_by_a_life_that_does_not_vote_ends_no_term() -> None:
+    engine = lone()
+    ballot = lead_by_hand(engine, [2])
+    higher = make_ballot(99, NodeId(3))
+    engine.step(NodeId(3), OTHER_LIFE, Nack(ballot, higher))
+    assert engine.is_leading()
+    engine.step(NodeId(3), LIFE, Nack(ballot, higher))
+    assert not engine.is_leading()
+
+
+def test_an_answer_to_an_earlier_terms_heartbeat_is_nobodys() -> None:
+    engine = lone()
+    engine.step(NodeId(2), LIFE, HeartbeatReply(B1, Slot(0), Slot(0), 0, False))
+    earlier = lead_by_hand(engine, [2])
+    engine.step_down("a test")
+    drain(engine)
+    later = lead_by_hand(engine, [2])
+    assert later > earlier and engine.lead is not None
+    engine.step(NodeId(3), LIFE, HeartbeatReply(earlier, Slot(7), Slot(7), 0, False))
+    assert engine.lead.peers[NodeId(3)].chosen == 0
+    engine.step(NodeId(3), LIFE, HeartbeatReply(later, Slot(7), Slot(7), 0, False))
+    assert engine.lead.peers[NodeId(3)].chosen == 7
+
+
+def test_a_leader_keeps_no_votes_of_what_is_chosen() -> None:
+    engine = lone()
+    ballot = lead_by_hand(engine, [2])
+    drain(engine)
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(1), Slot(0)))
+    assert engine.status().chosen == 1 and engine.lead is not None and not engine.lead.votes
+
+
+def test_a_lost_voter_is_taken_back_only_when_it_has_caught_up() -> None:
+    engine = lone(bounds=Bounds(in_flight_slots=4))
+    ballot = lead_by_hand(engine, [2])
+    for slot in range(1, 11):
+        drain(engine)
+        engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(slot), Slot(slot), Slot(slot - 1)))
+        assert engine.propose(b"x")
+    engine.admit(NodeId(3), OTHER_LIFE)
+    proposed = []
+    for chosen in (5, 6):
+        engine.step(NodeId(3), OTHER_LIFE, HeartbeatReply(ballot, Slot(chosen), Slot(chosen), 0, False))
+        engine.tick(engine.now + 10)
+        accepts = [accept for accept in sent(drain(engine), Accept) if isinstance(accept, Accept)]
+        proposed.append(any(entry.kind is Kind.CONFIG for accept in accepts for entry in accept.entries))
+    assert engine.status().chosen == 10 and proposed == [False, True]
+
+
+def test_a_peer_that_is_lost_is_not_asked_for_entries() -> None:
+    engine = lone(node=3)
+    engine.step(NodeId(2), LIFE, PreVote(make_ballot(1, NodeId(2)), Slot(9)))
+    assert sent(drain(engine), Fetch)
+    engine.peer_lost(NodeId(2))
+    for now in range(10, 5_000, 10):
+        engine.tick(now)
+        assert not sent(drain(engine), Fetch), "whoever is ahead says so again"
+
+
+def test_promises_are_wanted_again_as_soon_as_a_change_of_the_membership_holds() -> None:
+    """The new life's promise may be what the open slots wait for."""
+    found = Restored(HardState(B2, Slot(0)), Slot(0), MEMBERS, (noop(1, B2), rejoin(2, 3), data(3, B2)))
+    engine = lone(restored=found)
+    ballot = lead_by_hand(engine, [3])
+    drain(engine)
+    engine.step(NodeId(2), LIFE, Accepted(ballot, Slot(1), Slot(2), Slot(0)))
+    drain(engine)
+    assert engine.status().chosen == 2 and engine.campaign is not None, "slot 3 lacks the testimony of a second voter"
+    engine.tick(engine.now + 1)
+    assert len(sent(drain(engine), Prepare, after=True)) == 2
