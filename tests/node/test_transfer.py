@@ -232,6 +232,24 @@ def test_two_snapshots_are_kept_and_the_journal_from_the_older_one() -> None:
     in_simulation(scenario)
 
 
+def test_a_cell_that_is_restarted_again_and_again_makes_snapshots_all_the_same() -> None:
+    """Before each life has written enough for one: what lives before it wrote counts, and what a snapshot covers does not."""
+
+    async def scenario(cell: Cell) -> None:
+        for _ in range(12):  # 10 kB each, where a snapshot is made after 32
+            cell.start()
+            leader = await cell.until_led()
+            await write(cell, leader.number, 4)
+            await cell.until_equal()
+            await asyncio.sleep(1)
+            await cell.stop()
+        made = [len(node.logged("snapshot")) for node in cell.nodes.values()]
+        assert all(2 <= count <= 5 for count in made), made
+        assert all(_names(cell, number) for number in cell.nodes)
+
+    in_simulation(scenario)
+
+
 def test_what_a_node_waits_for_is_unknown_when_a_snapshot_takes_its_place() -> None:
     """Its commands may lie among the entries that it never sees: it is told so, and its outbox is whole again."""
 

@@ -40,6 +40,7 @@ from loggos.node.wire import PROTOCOL, Hello, Standing, Type
 from loggos.storage import identity as identities
 from loggos.storage.identity import FIRST_FOUNDING, FOUNDING_BITS, NO_FOUNDING, Identity
 from loggos.storage.journal import Journal, Recovered, open_journal
+from loggos.storage.records import entries_bytes
 from loggos.storage.recovery import Recovery
 from loggos.storage.snapshots import SnapshotReader, SnapshotStore
 
@@ -266,6 +267,8 @@ class Member:
         )
         if chunks:
             replica.registry.restore(chunks)
+        snapshot_bytes = found.reader.size_bytes if found.reader is not None else 0
+        replica.keeper.go_on(entries_bytes(restored.entries), snapshot_bytes)
         attach(replica)
         self.replica = replica
         self.world.spawner.spawn(found.recovered.journal.keep_prepared(), "prepare-segments")

@@ -95,12 +95,18 @@ class SnapshotKeeper:
     def __init__(self, replica: Replica, journal: Journal, store: SnapshotStore, journal_bytes: int) -> None:
         self._replica, self._journal, self._store, self._every_bytes = replica, journal, store, journal_bytes
         self._making: asyncio.Task[None] | None = None
-        self._mark = journal.bytes_written
-        self._last_bytes = 0
+        self._mark = journal.bytes_written  # at the newest snapshot
+        self._last_bytes = 0  # of the newest snapshot
         self._sending: dict[NodeId, _Sending] = {}
         self._catching_up: dict[NodeId, _CatchingUp] = {}
         self._receiving: _Receiving | None = None
         self._stopped = False
+
+    def go_on(self, journal_bytes: int, snapshot_bytes: int) -> None:
+        """What was found at the start: the journal behind the newest snapshot, and that snapshot's size. A node that is restarted
+        often must not forget each time how much its journal has grown."""
+        self._mark -= journal_bytes
+        self._last_bytes = snapshot_bytes
 
     def tick(self) -> None:
         grown = self._journal.bytes_written - self._mark
