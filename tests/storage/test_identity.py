@@ -82,13 +82,16 @@ def test_another_cell_and_another_node_are_refused() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("directory", ["journal", "snapshots"])
-def test_an_identity_that_is_missing_beside_data_is_damage(directory: str) -> None:
+@pytest.mark.parametrize(("directory", "name"), [("journal", "0000000000000001.log"), ("snapshots", "0000000000000001.snap")])
+def test_an_identity_that_is_missing_beside_data_is_damage(directory: str, name: str) -> None:
     async def main() -> None:
         disk = MemoryDisk()
         await disk.make_directory(directory)
         assert await identity.load(disk) is None, "an empty directory holds nothing"
-        await disk.open(f"{directory}/a", create=True)
+        await disk.open(f"{directory}/diary.txt", create=True)
+        with pytest.raises(ConfigError, match=f"{directory}/ in the data directory holds 'diary.txt'"):
+            await identity.load(disk)
+        await disk.open(f"{directory}/{name}", create=True)
         with pytest.raises(DamageError, match=f"missing beside {directory}/"):
             await identity.load(disk)
 

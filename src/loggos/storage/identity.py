@@ -60,14 +60,17 @@ async def load(
 ) -> Identity | None:
     """The identity of this directory; None if it has none yet.
 
-    ConfigError, in one line: of a newer version, or of another cell, node or voters than given.
+    ConfigError, in one line: of a newer version, or of another cell, node or voters than given, or no data directory of ours.
     DamageError: it cannot be read, or is missing beside a journal or a snapshot.
     """
     names = await disk.list("")
     if PATH not in names:
-        for directory in (journal.DIRECTORY, snapshots.DIRECTORY):
-            if directory in names and await disk.list(directory):
+        for directory, suffix in ((journal.DIRECTORY, ".log"), (snapshots.DIRECTORY, ".snap")):
+            inside = await disk.list(directory) if directory in names else []
+            if any(name.endswith(suffix) for name in inside):
                 raise DamageError(PATH, 0, f"it is missing beside {directory}/, which is not empty")
+            if inside:
+                raise ConfigError(f"{directory}/ in the data directory holds {inside[0]!r}, which is not ours: use another directory")
         return None
     identity = _decode(await files.read_whole(disk, PATH))
     if cell is not None and identity.cell != cell:
