@@ -93,3 +93,51 @@ def test_a_young_connection_is_kept() -> None:
         await cell.until_equal()
 
     in_simulation(scenario)
+
+
+def connected(cell: Cell, node: CellNode) -> bool:
+    """Both ways to and from every other node stand."""
+    others = [NodeId(number) for number in cell.nodes if number != node.number]
+    return node.runs and all(node.replica.mesh.is_up(other) for other in others)
+
+
+async def seconds_until_connected(cell: Cell, node: CellNode, limit_s: float) -> float:
+    began = asyncio.get_running_loop().time()
+    await until(lambda: connected(cell, node), limit_s)
+    return asyncio.get_running_loop().time() - began
+
+
+@pytest.mark.parametrize("away_s", [15.0, 30.0, 70.0])
+def test_after_a_partition_that_swallows_packets_all_are_connected_within_a_dial(away_s: float) -> None:
+    """The system repeats the first packet of a connection after 1, 2, 4, 8, … s: nobody may wait for that."""
+
+    async def scenario(cell: Cell) -> None:
+        network = site_of(cell).world.network
+        network.model.break_after_s = 5.0
+        _, follower = await settled(cell)
+        network.isolate(f"n{follower.number}")
+        await asyncio.sleep(away_s)
+        assert not connected(cell, follower)
+        network.heal()
+        assert await seconds_until_connected(cell, follower, 40.0) < 1.5
+        await cell.until_equal()
+
+    in_simulation(scenario)
+
+
+@pytest.mark.parametrize("away_s", [37.0, 37.3, 37.6, 37.9])
+def test_a_machine_that_is_back_is_dialled_as_soon_as_it_is_heard(away_s: float) -> None:
+    """Whatever attempt to dial it is under way: the packet that it waits for is lost."""
+
+    async def scenario(cell: Cell) -> None:
+        site_of(cell).world.network.model.break_after_s = 5.0
+        _, follower = await settled(cell)
+        site_of(cell).hosts[follower.number].power_cut()
+        follower.member = None
+        await asyncio.sleep(away_s)
+        cell.start(follower.number)
+        await until(lambda: follower.runs)
+        assert await seconds_until_connected(cell, follower, 40.0) < 0.1
+        await cell.until_equal()
+
+    in_simulation(scenario)

@@ -205,7 +205,7 @@ def test_connecting(world: SimWorld, pair: Pair) -> None:
         began = world.loop.time()
         await pair.one.start(pair.connect)
         assert isinstance(pair.errors[0][1], TimeoutError), "the machine is off"
-        assert world.loop.time() - began == pytest.approx(5, abs=0.5)
+        assert world.loop.time() - began == pytest.approx(127, abs=0.5)
         await pair.open()
         pair.two.crash()
         await pair.one.start(pair.connect)
@@ -227,6 +227,48 @@ def test_connecting(world: SimWorld, pair: Pair) -> None:
         assert isinstance(pair.servers[-1].lost[0][1], ConnectionResetError)
 
     world.run(scenario())
+
+
+def test_a_lost_first_packet_is_repeated_ever_more_seldom(world: SimWorld, pair: Pair) -> None:
+    """As the system does it: after 1, 3, 7, 15, 31 and 63 s. A way that opens after 16 s is not seen before 31 s."""
+
+    async def scenario() -> None:
+        await pair.open()
+        world.network.isolate("one")
+        began = world.loop.time()
+        world.loop.call_later(16, world.network.heal)
+        await pair.one.start(pair.connect)
+        assert not pair.errors and world.loop.time() - began == pytest.approx(31, abs=0.1)
+
+    world.run(scenario())
+
+
+def test_whoever_gives_up_in_the_turn_of_the_answer_leaves_no_connection() -> None:
+    """The same world twice: to learn when the answer comes, and to give up at that moment."""
+
+    def connected_at(give_up_at: float | None) -> float:
+        with SimWorld(4) as world:
+            pair = Pair(world)
+
+            async def scenario() -> float:
+                await pair.two.start(pair.listen)
+                attempt = pair.one.start(pair.connect)
+                while not pair.servers:  # noqa: ASYNC110
+                    await asyncio.sleep(0.00001)
+                if give_up_at is not None:
+                    world.loop.call_at(give_up_at, attempt.cancel)
+                await asyncio.wait([attempt])
+                at = world.loop.time()
+                await asyncio.sleep(1)
+                assert (attempt.cancelled(), len(pair.clients)) == ((False, 1) if give_up_at is None else (True, 0))
+                assert bool(pair.servers[0].lost) is attempt.cancelled()
+                assert not world.network.failures
+                return at
+
+            return world.run(scenario())
+
+    at = connected_at(None)
+    assert connected_at(at) == at
 
 
 def test_a_crash_is_seen_by_the_peer_and_a_power_cut_is_not(world: SimWorld, pair: Pair) -> None:

@@ -83,6 +83,9 @@ DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not
 PEER_FRAME_BYTES_MAX: Final = 16 << 20
 PEER_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one peer; beyond it messages are dropped (consensus sends again)
 PEER_RECONNECT_MS: Final = 50
+# an attempt to dial a peer is given up after this long: the system alone would repeat its first packet after 1, 2, 4, 8, … s, and
+# a peer that came back would wait for the next one; far above a round trip between regions
+PEER_DIAL_MS: Final = 1_000
 PEER_SUSPECT_MS: Final = 1_000  # a connection older than this is dialled anew once the peer turns out to have been away
 # bytes that a peer's machine does not confirm for this long end the connection: by itself TCP would wait up to 120 s between
 # two attempts, and a peer that came back would hear nothing meanwhile

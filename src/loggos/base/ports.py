@@ -110,6 +110,11 @@ class Network(Protocol):
         """Serve `factory` protocols; port 0 picks a free one. OSError when the port is taken."""
         ...
 
+    async def resolve(self, host: str) -> Sequence[str]:
+        """The addresses behind a name, in the order to try them; an address is its own. OSError when nobody knows the name. It
+        may take long where it has to be asked for."""
+        ...
+
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """OSError (or asyncio.TimeoutError) when it cannot."""
         ...

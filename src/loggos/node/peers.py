@@ -3,8 +3,9 @@
 Sending is gathered per loop turn (`post`, then `flush`) and never waits: what a slow or lost peer cannot take is
 dropped, for consensus sends again what matters. A connection begins with the dialler's hello; both ends check cell
 and version. A peer whose way to us broke, or that dials anew though its old connection still stands here, was away: our
-own connection to it may be dead without a sign, or wait long before it sends again, so it is dialled anew as well. It
-must not know what frames mean beyond hello.
+own connection to it may be dead without a sign, or wait long before it sends again, so it is dialled anew as well. An
+attempt to dial has a deadline, and ends at once when the peer is heard: its first packet may have been lost, and the
+system would repeat it ever more seldom. It must not know what frames mean beyond hello.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Any, Protocol, cast
 
 from loggos.base.errors import PeerError
 from loggos.base.ids import NO_NODE, Incarnation, NodeId
-from loggos.base.limits import PEER_QUEUE_BYTES_MAX, PEER_RECONNECT_MS, PEER_SUSPECT_MS, SNAPSHOT_TRANSFER_STALL_MS
+from loggos.base.limits import (
+    PEER_DIAL_MS,
+    PEER_QUEUE_BYTES_MAX,
+    PEER_RECONNECT_MS,
+    PEER_SUSPECT_MS,
+    SNAPSHOT_TRANSFER_STALL_MS,
+)
 from loggos.base.ports import Buffer, Server, World
 from loggos.node.wire import PROTOCOL, FrameReader, Hello, Standing, Type, decode_hello, encode_hello, frame
 
@@ -71,6 +78,8 @@ class Link:
         self._protocol: _Outbound | None = None
         self._outgoing: list[Buffer] = []
         self._opened_s = 0.0
+        self._attempt: asyncio.Timeout | None = None  # to connect, under way
+        self._is_heard = False  # the peer reached us meanwhile
         self.dropped = 0
         self.closed_event = asyncio.Event()
 
@@ -134,15 +143,43 @@ class Link:
             self._mesh.lost(self.node)
 
     async def keep_dialling(self) -> None:
-        network = self._mesh.world.network
         while not self._mesh.closing:
             self.closed_event.clear()
-            try:
-                await network.connect(*self.address, lambda: _Outbound(self))
+            self._is_heard = False
+            if await self._dial():
                 await self.closed_event.wait()
-            except (OSError, TimeoutError):
-                pass
-            await asyncio.sleep(PEER_RECONNECT_MS / 1000)
+            if not self._is_heard:
+                await asyncio.sleep(PEER_RECONNECT_MS / 1000)
+
+    async def _dial(self) -> bool:
+        """True: the connection stands, and `closed_event` will say when it does no more."""
+        network, (host, port) = self._mesh.world.network, self.address
+        try:
+            for address in await network.resolve(host):
+                if await self._attempt_at(address, port):
+                    return True
+                if self._is_heard:
+                    break
+        except OSError:  # nobody knows the name now
+            pass
+        return False
+
+    async def _attempt_at(self, address: str, port: int) -> bool:
+        try:
+            async with asyncio.timeout(PEER_DIAL_MS / 1000) as self._attempt:
+                await self._mesh.world.network.connect(address, port, lambda: _Outbound(self))
+        except OSError:  # TimeoutError is one
+            return False
+        finally:
+            self._attempt = None
+        return True
+
+    def heard(self) -> None:
+        """The peer has reached us, so it can be reached: an attempt begun before gives way to one that begins now."""
+        attempt = self._attempt
+        if self.transport is None and attempt is not None and not attempt.expired():
+            self._is_heard = True
+            attempt.reschedule(self._mesh.world.loop.time())
 
 
 class _Inbound(asyncio.Protocol):
@@ -179,11 +216,12 @@ class _Inbound(asyncio.Protocol):
         older = self._mesh.receiving.get(node)
         self._hello = hello
         self._mesh.receiving[node] = self
+        link = self._mesh.links[node]
         if older is not None and older is not self:
             older.abort()
-            link = self._mesh.links[node]
             if not link.redial():
                 link.say_hello()  # young, and perhaps dead all the same: where nobody knows it any more, a reset comes back
+        link.heard()
         self._mesh.owner.peer_hello(node, hello)
 
     def abort(self) -> None:

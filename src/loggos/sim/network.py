@@ -38,8 +38,9 @@ class TcpModel:
     retransmit_s: float = 0.2
     retransmit_max_s: float = 3.2
     break_after_s: float = 15.0  # without progress
-    connect_retry_s: float = 1.0  # doubles
-    connect_timeout_s: float = 5.0
+    # a SYN without an answer is sent again after 1, 2, 4, … 64 s, as Linux does it: whoever cannot wait gives up by himself
+    connect_retry_s: float = 1.0
+    connect_timeout_s: float = 127.0
 
 
 @dataclass
@@ -480,7 +481,9 @@ class _Attempt:
     def give_up(self) -> None:
         """The caller was cancelled: a connection that was made meanwhile is dropped."""
         if self.result.done() and not self.result.cancelled() and self.result.exception() is None:
-            self.result.result().abort()
+            client = self.result.result()
+            client.out.send_reset()
+            client.vanish()
 
 
 def _accepted(listener: SimServer, transport: SimTransport) -> None:

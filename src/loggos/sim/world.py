@@ -77,6 +77,9 @@ class _LifeNetwork:
             await self._network.loop.create_future()  # the end: a dead life waits for ever
         return self._network.listen(self._life, host, port, factory)
 
+    async def resolve(self, host: str) -> Sequence[str]:
+        return [host]  # `connect` knows names as well
+
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         return await self._network.connect(self._life, host, port, factory)
 
