@@ -5,13 +5,15 @@ from __future__ import annotations
 import resource
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psutil
 import pytest
 
-from loggos.base.limits import JUTE_FRAME_BYTES_MAX
+from loggos.base.limits import CLIENTS_HELD_BYTES_MAX, CLIENTS_HELD_LOOK_MS, CLIENTS_HELD_PAUSE_BYTES, JUTE_FRAME_BYTES_MAX
+from loggos.coordination.service import ServiceOptions
 from tests.chaos.load import client
 from tests.interop.cluster import Cluster, Node, eventually
 from tests.interop.frames import Closed, RawSession, i32
@@ -46,8 +48,8 @@ def resident(node: Node) -> int:
 
 
 @contextmanager
-def unharmed(node: Node) -> Iterator[None]:
-    """A good client of the same node works before, beside and after; the node does not grow without bound."""
+def unharmed(node: Node, growth_max: int = MEMORY_GROWTH_MAX) -> Iterator[None]:
+    """A good client of the same node works before, beside and after; the node does not grow by more than this."""
     good = client(node.address)
     good.ensure_path("/good")
     before = resident(node)
@@ -57,7 +59,7 @@ def unharmed(node: Node) -> Iterator[None]:
         good.create(f"/good/n{number:04d}", b"v")
     assert len(good.get_children("/good")) == 20 and good.client_id == session
     good.delete("/good", recursive=True)
-    assert resident(node) - before < MEMORY_GROWTH_MAX
+    assert resident(node) - before < growth_max
     good.stop()
     good.close()
 
@@ -106,15 +108,37 @@ def test_the_longest_frame_that_is_allowed_is_answered(node: Node) -> None:
         assert session.receive("setData", xid)[3] == -101
 
 
-def test_half_a_frame_harms_nobody_and_does_not_last_for_ever(node: Node) -> None:
-    """Many clients that stop in the middle of a connect request or of a request."""
-    with unharmed(node):
+def received_bytes(node: Node) -> int:
+    """From all clients since it started."""
+    (line,) = [line for line in node.words(b"mntr").splitlines() if line.startswith("zk_loggos_bytes_received\t")]
+    return int(line.split("\t")[1])
+
+
+def test_half_a_frame_of_many_clients_harms_nobody(node: Node) -> None:
+    """Those who stop in the middle of a connect request or of a long request, together far more than a node may hold for all."""
+    count = 3 * (CLIENTS_HELD_BYTES_MAX >> 20)
+    growth_max = CLIENTS_HELD_BYTES_MAX + CLIENTS_HELD_BYTES_MAX // 8 + MEMORY_GROWTH_MAX
+    before, seen, looks = resident(node), [], [0]
+    with unharmed(node, growth_max):
         waiting = [dial(node) for _ in range(50)]
         for sock in waiting:
             sock.sendall(i32(44) + bytes(20))
-        sessions = [RawSession(node.endpoint) for _ in range(20)]
+        sessions = [RawSession(node.endpoint) for _ in range(count)]
+        frame = i32((1 << 20) - 40) + bytes(8) + bytes((1 << 20) - 60)
         for session in sessions:
-            session.send(i32(900_000) + bytes(100))
+            try:
+                session.sock.sendall(frame)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it was this one's turn to go
+
+        def has_read_all_it_will() -> bool:
+            seen.append(resident(node))
+            looks.append(received_bytes(node))
+            time.sleep(CLIENTS_HELD_LOOK_MS / 1000)
+            return looks[-1] > CLIENTS_HELD_PAUSE_BYTES and looks[-1] - looks[-2] < 10_000
+
+        eventually("it has read all that it will", has_read_all_it_will)
+        assert max(seen) - before < growth_max
     for sock in waiting:
         sock.close()
     for session in sessions:
@@ -122,12 +146,23 @@ def test_half_a_frame_harms_nobody_and_does_not_last_for_ever(node: Node) -> Non
 
 
 @pytest.mark.full
-def test_a_connect_request_that_never_ends_is_hung_up_on(node: Node) -> None:
-    """After a deadline of the door; a few bytes now and then do not help."""
-    with closing(dial(node)) as sock:
-        sock.settimeout(60)
-        sock.sendall(i32(44) + bytes(20))
-        assert ended(sock) == b""
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_request_that_never_ends_is_hung_up_on(node: Node, connected: bool) -> None:
+    """A connect request, and any other: after a deadline of the door; a byte now and then does not help."""
+    session = RawSession(node.endpoint) if connected else None
+    with closing(session.sock if session is not None else dial(node)) as sock:
+        sock.sendall(i32(900_000 if connected else 44) + bytes(20))
+        sock.settimeout(1.0)
+        for _ in range(ServiceOptions().frame_deadline_ms // 1000 + 15):
+            try:
+                sock.sendall(b"\0")
+                assert sock.recv(1) == b""
+            except TimeoutError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            return
+    raise AssertionError("it was let wait for ever")
 
 
 def test_a_wrong_password_gets_no_session(node: Node) -> None:

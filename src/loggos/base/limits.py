@@ -114,6 +114,14 @@ CONNECTIONS_MAX: Final = 20_000
 CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
 CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
 CLIENT_PIPELINE_MAX: Final = 10_000  # unanswered requests of one connection; beyond it the door stops reading
+# input that is no whole request, waiting requests and unread output of all clients of a node together; beyond it those who hold
+# most are disconnected: room for eight that read nothing at all, or for 128 of the longest requests
+CLIENTS_HELD_BYTES_MAX: Final = 128 << 20
+CLIENTS_HELD_PAUSE_BYTES: Final = 64 << 20  # the same; beyond it nothing more is read from those who hold most
+CLIENTS_HELD_LOOK_MS: Final = 1_000  # how often they are looked for: 20,000 are sorted in about 10 ms
+# from a request's first byte to its last, unless the longest session timeout is longer: 1 MiB at 280 kbit/s. In ZooKeeper only
+# whole requests keep a session alive
+FRAME_DEADLINE_MS: Final = 30_000
 CATCH_UP_WAIT_MS: Final = 200  # a client that has seen more than this node waits so long for it, then finds another
 CLIENT_EARLY_BYTES_MAX: Final = 64 << 10  # a client may send this before its connect request is answered; more is not read
 PATH_BYTES_MAX: Final = 4_096
@@ -142,6 +150,7 @@ CLIENT_PIPELINE_BYTES_MAX: Final = 4 << 20  # unanswered request bytes held for 
 CLIENT_WAITING_READS_MAX: Final = 64
 MULTI_READ_BYTES_MAX: Final = 4 << 20  # results of one multi read: what Java clients take in one packet
 DESCENDANTS_COUNTED_MAX: Final = 20_000  # by one getAllChildrenNumber: about 5 ms of the loop
+CLIENT_OUTPUT_COUNT_BYTES: Final = 16 << 10  # unread replies of one client from which on they count among all that clients hold
 CLIENT_OUTPUT_PAUSE_BYTES: Final = 1 << 20  # unread replies of one client after which the door stops reading from it
 REQUESTS_PER_COMMAND_MAX: Final = 1_000  # requests in one run: bounds one apply to about 5 ms (rule 16)
 SESSION_BUCKET_MS: Final = 100  # deadlines of sessions are rounded up to this, so that a tick costs nothing per session

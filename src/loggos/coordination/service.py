@@ -27,8 +27,11 @@ from typing import Final, Protocol
 from loggos.base.errors import OverloadedError
 from loggos.base.ids import NO_NODE, Index, NodeId, SessionId
 from loggos.base.limits import (
+    CLIENTS_HELD_BYTES_MAX,
+    CLIENTS_HELD_PAUSE_BYTES,
     CONNECTIONS_MAX,
     CONNECTIONS_PER_ADDRESS_MAX,
+    FRAME_DEADLINE_MS,
     HEARTBEAT_MS,
     LEADERLESS_CLOSE_MS,
     LEADERLESS_REFUSE_MS,
@@ -37,6 +40,7 @@ from loggos.base.limits import (
 )
 from loggos.base.ports import Clock, Entropy, Log, Spawner
 from loggos.coordination.acl import OPEN_ACL, permits
+from loggos.coordination.budget import Budget
 from loggos.coordination.commands import (
     ATTACH,
     ATTACH_HEADER,
@@ -70,6 +74,8 @@ class ServiceOptions:
     connections_max: int = CONNECTIONS_MAX
     connections_per_address_max: int = CONNECTIONS_PER_ADDRESS_MAX
     watches_per_connection_max: int = WATCHES_PER_CONNECTION_MAX
+    held_bytes_max: int = CLIENTS_HELD_BYTES_MAX
+    held_pause_bytes: int = CLIENTS_HELD_PAUSE_BYTES
     leaderless_close_ms: int = LEADERLESS_CLOSE_MS
     version: str = f"{ZOOKEEPER_VERSION}-loggos"
     built_on: str = "1970-01-01 00:00 UTC"
@@ -84,6 +90,11 @@ class ServiceOptions:
     @property
     def timeout_ms_max(self) -> int:
         return 20 * self.tick_ms
+
+    @property
+    def frame_deadline_ms(self) -> int:
+        """From a request's first byte to its last."""
+        return max(FRAME_DEADLINE_MS, self.timeout_ms_max)
 
 
 REQUEST_CLASSES: Final = ("reads", "pings", "syncs", "auths", "watch_requests", "other_requests")
@@ -191,6 +202,7 @@ class CoordinationService:
         self._spawner = spawner
         self.index = log.index
         self.counters = Counters()
+        self.budget = self.make_budget()
         self.watches: WatchTable[Client] = WatchTable()
         self.liveness = self.make_liveness()
         self.clients: dict[SessionId, Client] = {}
@@ -208,6 +220,9 @@ class CoordinationService:
 
     def make_liveness(self) -> Liveness:
         return Liveness(self.log, self.machine)
+
+    def make_budget(self) -> Budget:
+        return Budget(self.clock, self.options.held_bytes_max, self.options.held_pause_bytes)
 
     # --- life ------------------------------------------------------------------------------------------------------------
 
@@ -237,6 +252,7 @@ class CoordinationService:
         now_s = self.clock.monotonic()
         self.liveness.tick(int(now_s * 1000))
         self._retry_stalled()
+        self.budget.sweep(now_s)
         for hook in self.tick_hooks:
             hook(now_s)
         if not self.serving() and (self.clients or self._attaching):

@@ -7,8 +7,8 @@ Rules:
   and for nothing else. A write behind a waiting read begins a new command, so that the read is answered between the two.
 - A write behind a sync that is not done yet is not taken from the input until it is.
 - Output is queued in the order in which it must be seen and leaves in one write per loop turn.
-- Everything is bounded: frames before they are kept, unanswered requests, waiting reads, unread output. What is no request of
-  the protocol closes the connection, and harms no other.
+- Everything is bounded: frames before they are kept, unanswered requests, waiting reads, unread output; and all of it together
+  for all clients of the node. What is no request of the protocol closes the connection, and harms no other.
 
 Must not know: the tree, the log beyond the service. Source: NIOServerCnxn.java, CommitProcessor.java of Apache ZooKeeper 3.8.
 """
@@ -24,6 +24,7 @@ from loggos.base.ids import Index, SessionId
 from loggos.base.limits import (
     CATCH_UP_WAIT_MS,
     CLIENT_EARLY_BYTES_MAX,
+    CLIENT_OUTPUT_COUNT_BYTES,
     CLIENT_OUTPUT_PAUSE_BYTES,
     CLIENT_PIPELINE_BYTES_MAX,
     CLIENT_PIPELINE_MAX,
@@ -49,7 +50,8 @@ from loggos.coordination.zookeeper.codec import (
     frame_length,
     read_connect,
 )
-from loggos.coordination.zookeeper.output import ATTACHING, BLOCKED, CLOSED, ENDING, HELLO, LIVE, LOG_FULL, PIPELINE, Output
+from loggos.coordination.zookeeper.input import Input
+from loggos.coordination.zookeeper.output import ATTACHING, BLOCKED, CLOSED, ENDING, HELLO, LIVE, LOG_FULL, PIPELINE
 
 if TYPE_CHECKING:
     from loggos.coordination.zookeeper.server import ZooKeeperDoor
@@ -71,17 +73,14 @@ class Waiting:
         self.failed = False
 
 
-class Connection(Output):
+class Connection(Input):
     """An asyncio protocol; a `Client` of the service."""
 
     __slots__ = (
-        "_blocked",
         "_chunks",
         "_gathering",
-        "_held",
         "_in_flight",
         "_muted",
-        "_need",
         "_nonce",
         "_pending_bytes",
         "_read_only",
@@ -108,10 +107,6 @@ class Connection(Output):
         self.touched = False
         self._read_only: bool | None = None
         self._nonce = NO_NONCE
-        # input that is not taken yet
-        self._held = bytearray()
-        self._need = 0
-        self._blocked = False
         # writes: gathered into a run, sealed as commands, in flight with the log
         self._chunks: list[bytes] = []
         self._run_count = 0
@@ -139,7 +134,7 @@ class Connection(Output):
         if isinstance(peer, tuple) and len(peer) >= 2:
             self.address, self.port = str(peer[0]), int(peer[1])
         self.established_ms = self.service.clock.wall_ms()
-        self.transport.set_write_buffer_limits(high=CLIENT_OUTPUT_PAUSE_BYTES)
+        self.transport.set_write_buffer_limits(high=CLIENT_OUTPUT_COUNT_BYTES)
         if not self.door.admit(self):
             self.close("too many connections")
 
@@ -154,8 +149,7 @@ class Connection(Output):
     def data_received(self, data: bytes) -> None:
         self.counters.bytes_received += len(data)
         if self._held or self._blocked:
-            self._held += data
-            if self._blocked or len(self._held) < self._need:
+            if self._keep_more(data):
                 self._touch()
                 if self.state == ATTACHING and len(self._held) > CLIENT_EARLY_BYTES_MAX:
                     self.pause(BLOCKED)
@@ -173,32 +167,6 @@ class Connection(Output):
         """Any byte of a client counts as a sign of life."""
         if not self.touched and self.state == LIVE:
             self.service.liveness.touch(self)
-
-    def _keep(self, data: bytes, at: int) -> None:
-        """Hold what is left of the input until `_need` bytes are there."""
-        assert not self._held
-        if at < len(data):
-            self._held += data[at:]
-            self._need = 4 + INT32.unpack_from(data, at)[0] if len(data) - at >= 4 else 4
-
-    def _release_held(self) -> bytes:
-        data = bytes(self._held)
-        self._held.clear()
-        return data
-
-    def _block(self) -> None:
-        """The input held back cannot be taken now; `_unblock` tries again."""
-        self._blocked = True
-        self.pause(BLOCKED)
-
-    def unblock(self) -> None:
-        if not self._blocked or self.state != LIVE:
-            return
-        self._blocked = False
-        if self._held:
-            self._scan(self._release_held())
-        if not self._blocked:
-            self.resume(BLOCKED)
 
     # --- connecting ------------------------------------------------------------------------------------------------------
 
@@ -350,6 +318,8 @@ class Connection(Output):
                     self._bad_input("a request's length is impossible")
                     return
                 self._keep(data, at)
+            if self._waiting:
+                self.service.budget.count(self)
             if self.sequence - self.answered_to > CLIENT_PIPELINE_MAX or self._pending_bytes > CLIENT_PIPELINE_BYTES_MAX:
                 self.pause(PIPELINE)
         if self.out:
@@ -414,6 +384,8 @@ class Connection(Output):
                 self._answer(first.opcode, first.xid, first.frame)
             if self.state >= CLOSED:
                 return
+            if not waiting:
+                self.service.budget.count(self)
         if self._blocked:
             self.unblock()
 
@@ -502,9 +474,11 @@ class Connection(Output):
                 self._in_flight.pop()
                 sealed.appendleft(first)
                 self.pause(LOG_FULL)
+                self.service.budget.count(self)
                 return False
-        if self._paused:
+        if self._paused and self.is_paused(LOG_FULL):
             self.resume(LOG_FULL)
+            self.service.budget.count(self)
         return True
 
     def has_unknown(self) -> bool:
@@ -570,8 +544,14 @@ class Connection(Output):
 
     # --- the end -----------------------------------------------------------------------------------------------------------
 
+    def held_bytes(self) -> int:
+        """Commands that are with the log are bounded there, for all clients of the node."""
+        waiting = sum([len(request.frame) for request in self._waiting]) if self._waiting else 0
+        sealed = sum([len(command) for command, _, _ in self._sealed]) if self._sealed else 0
+        return waiting + sealed + super().held_bytes()
+
     def drop(self) -> None:
-        self._held.clear()
+        super().drop()
         self._waiting.clear()
         self._sealed.clear()
         self._chunks.clear()

@@ -2,7 +2,8 @@
 
 Rules:
 - What is queued leaves in the order in which it was queued: replies, events, everything.
-- A client that does not read is first no longer read from, then, when its unread output passes the bound, disconnected.
+- A client that does not read is first no longer read from, then, when its unread output passes the bound, disconnected. What
+  it does not read counts against what all clients of the node may hold, also while its connection closes.
 - A connection ends once: what is queued is sent, unless it is aborted; then the service and the door forget it.
 
 Must not know: requests, the log.
@@ -15,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Final, cast
 
 from loggos.base.ids import SessionId
-from loggos.base.limits import CLIENT_OUTPUT_BYTES_MAX
+from loggos.base.limits import CLIENT_OUTPUT_BYTES_MAX, CLIENT_OUTPUT_PAUSE_BYTES
 from loggos.coordination.zookeeper.codec import encode_event
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ BLOCKED: Final = 1  # what has been read cannot be taken yet
 PIPELINE: Final = 2  # too much is unanswered
 OUTPUT: Final = 4  # the client does not read
 LOG_FULL: Final = 8
+BUDGET: Final = 16  # all clients together hold too much, and this one most
 
 
 class Output(asyncio.Protocol):
@@ -57,6 +59,7 @@ class Output(asyncio.Protocol):
         "service",
         "session",
         "state",
+        "unread",
     )
 
     def __init__(self, door: ZooKeeperDoor) -> None:
@@ -70,7 +73,8 @@ class Output(asyncio.Protocol):
         self.session = SessionId(0)
         self.address, self.port, self.established_ms = "", 0, 0
         self.closed_why = ""
-        self.choked = False  # more than CLIENT_OUTPUT_PAUSE_BYTES are unread
+        self.unread = False  # more than CLIENT_OUTPUT_COUNT_BYTES are unread
+        self.choked = False  # more than CLIENT_OUTPUT_PAUSE_BYTES are
         self.out: list[bytes] = []
         self.out_bytes = 0
         self.sent = 0
@@ -78,11 +82,22 @@ class Output(asyncio.Protocol):
     # --- the transport -----------------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        self.choked = True
-        self.pause(OUTPUT)
+        self.unread = True
+        self._unread_grew()
+
+    def _unread_grew(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        if self.choked and size > CLIENT_OUTPUT_BYTES_MAX:
+            self.close("the client does not read its replies", abort=True)
+            return
+        if size > CLIENT_OUTPUT_PAUSE_BYTES:
+            self.choked = True
+            self.pause(OUTPUT)
+        self.service.budget.count(self)
 
     def resume_writing(self) -> None:
-        self.choked = False
+        self.unread = self.choked = False
+        self.service.budget.count(self)
         self.unblock()
         self.resume(OUTPUT)
 
@@ -97,12 +112,35 @@ class Output(asyncio.Protocol):
             self._paused &= ~reason
             if not self._paused and self._is_open():
                 self.transport.resume_reading()
+                self.door.goes_on(self)
 
     def is_paused(self, reason: int) -> bool:
         return bool(self._paused & reason)
 
     def _is_open(self) -> bool:
         return self.state < CLOSED and not self.transport.is_closing()
+
+    # --- what it holds, for the node's budget --------------------------------------------------------------------------------
+
+    def held_bytes(self) -> int:
+        return self.transport.get_write_buffer_size() if self.unread else 0
+
+    def hold_back(self, on: bool) -> None:
+        if on:
+            self.pause(BUDGET)
+        else:
+            self.resume(BUDGET)
+
+    def is_held_up(self) -> bool:
+        """Is it on our side that nothing is read? Not where the client has brought it about by what it holds."""
+        return bool(self._paused & ~BUDGET)
+
+    def evict(self, why: str) -> None:
+        self.unread = False
+        if self.state == CLOSED:
+            self.abort()
+        else:
+            self.close(why, abort=True)
 
     # --- the queue ---------------------------------------------------------------------------------------------------------
 
@@ -134,7 +172,7 @@ class Output(asyncio.Protocol):
         if not out or self.state == CLOSED:
             out.clear()
             return
-        was_choked = self.choked
+        was_unread = self.unread
         data = out[0] if len(out) == 1 else b"".join(out)
         self.sent += len(out)
         counters = self.counters
@@ -143,8 +181,8 @@ class Output(asyncio.Protocol):
         out.clear()
         self.out_bytes = 0
         self.transport.write(data)
-        if was_choked and self.transport.get_write_buffer_size() > CLIENT_OUTPUT_BYTES_MAX:
-            self.close("the client does not read its replies", abort=True)
+        if was_unread:
+            self._unread_grew()
 
     # --- the end -----------------------------------------------------------------------------------------------------------
 
@@ -182,6 +220,7 @@ class Output(asyncio.Protocol):
         logger.debug("client %s:%d, session %#x: %s", self.address, self.port, self.session, why)
         self.out.clear()
         self.drop()
+        self.service.budget.count(self)
 
     def abort(self) -> None:
         """A closed connection whose last bytes the client would not take."""

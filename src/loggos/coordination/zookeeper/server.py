@@ -1,7 +1,7 @@
 """The ZooKeeper front door: a listening end point and the connections behind it.
 
-It admits connections within the limits, closes those that do not introduce themselves in time or do not take their last
-bytes, and knows them all for the four-letter words. Must not know: requests, the log.
+It admits connections within the limits, closes those that do not introduce themselves in time, do not end a request that they
+began or do not take their last bytes, and knows them all for the four-letter words. Must not know: requests, the log.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class ZooKeeperDoor:
         # when to give up on whom: all entries wait for the same time, so the first is due first
         self._introducing: dict[Output, float] = {}
         self._lingering: dict[Output, float] = {}
+        self._begun: dict[Output, float] = {}  # a request that is not whole yet
         service.tick_hooks.append(self.sweep)
 
     async def listen(self, network: Network, host: str, port: int) -> Server:
@@ -77,6 +78,8 @@ class ZooKeeperDoor:
         del self.connections[connection]
         self._introducing.pop(connection, None)
         self._lingering.pop(connection, None)
+        self._begun.pop(connection, None)
+        self.service.budget.forget(connection)
         left = self._by_address[connection.address] - 1
         if left:
             self._by_address[connection.address] = left
@@ -92,6 +95,19 @@ class ZooKeeperDoor:
         self._introducing.pop(connection, None)
         self._lingering[connection] = self._deadline_s()
 
+    def begun(self, connection: Output) -> None:
+        """A request's first bytes are there: the others must follow in time."""
+        self._begun[connection] = self.service.clock.monotonic() + self.service.options.frame_deadline_ms / 1000
+
+    def whole(self, connection: Output) -> None:
+        """The request that was begun is whole, or nobody waits for it any more."""
+        self._begun.pop(connection, None)
+
+    def goes_on(self, connection: Output) -> None:
+        """The connection was not read from, and is again: its client cannot help what time was lost."""
+        if self._begun.pop(connection, None) is not None:
+            self.begun(connection)
+
     def _deadline_s(self) -> float:
         return self.service.clock.monotonic() + CONNECT_DEADLINE_MS / 1000
 
@@ -101,6 +117,11 @@ class ZooKeeperDoor:
             connection.close("no session within the deadline", abort=True)
         for connection in self._due(self._lingering, now_s):
             connection.abort()
+        for connection in self._due(self._begun, now_s):
+            if connection.is_held_up():
+                self.begun(connection)
+            else:
+                connection.close("a request that was begun did not end within the deadline", abort=True)
 
     def _due(self, waiting: dict[Output, float], now_s: float) -> list[Output]:
         due = []
