@@ -5,14 +5,23 @@ from __future__ import annotations
 import resource
 import socket
 import struct
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psutil
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from loggos.base.limits import CLIENTS_HELD_BYTES_MAX, CLIENTS_HELD_LOOK_MS, CLIENTS_HELD_PAUSE_BYTES, JUTE_FRAME_BYTES_MAX
+from loggos.base.limits import (
+    CLIENTS_HELD_BYTES_MAX,
+    CLIENTS_HELD_LOOK_MS,
+    CLIENTS_HELD_PAUSE_BYTES,
+    JUTE_FRAME_BYTES_MAX,
+    LOG_EVENTS_BURST,
+)
 from loggos.coordination.service import ServiceOptions
 from tests.chaos.load import client
 from tests.interop.cluster import Cluster, Node, eventually
@@ -163,6 +172,26 @@ def test_a_request_that_never_ends_is_hung_up_on(node: Node, connected: bool) ->
                 pass
             return
     raise AssertionError("it was let wait for ever")
+
+
+def test_what_was_wrong_is_in_the_log_of_events_and_in_the_figures_but_fills_neither(node: Node) -> None:
+    path = node.data / "node.log"
+    with unharmed(node):
+        for _ in range(5 * LOG_EVENTS_BURST):
+            with closing(dial(node)) as sock:
+                sock.sendall(i32(-5))
+                assert ended(sock) == b""
+    lines = [line for line in path.read_text().splitlines() if "bad frame: " in line]
+    assert lines and all(f"node={node.number} " in line and "client=127.0.0.1:" in line and "why=" in line for line in lines)
+    assert len(lines) <= 3 * LOG_EVENTS_BURST
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.ports.console}/metrics", timeout=SILENCE_S) as answer:
+        families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+    values = {sample.name: sample.value for family in families.values() for sample in family.samples if not sample.labels}
+    assert values["loggos_client_bad_frames_total"] >= 5 * LOG_EVENTS_BURST
+    assert values["loggos_clients"] >= 0 and values["loggos_request_latency_seconds_count"] > 0
+    if sys.platform == "linux":  # elsewhere nobody knows
+        assert values["process_resident_memory_bytes"] == pytest.approx(resident(node), rel=0.5)
+        assert 0 < values["process_open_fds"] < values["process_max_fds"] and values["process_cpu_seconds_total"] > 0
 
 
 def test_a_wrong_password_gets_no_session(node: Node) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from loggos import __released__, __version__
 from loggos.base.limits import CONNECTIONS_PER_ADDRESS_MAX
 from loggos.base.ports import World
+from loggos.coordination import figures
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.service import ZOOKEEPER_VERSION, CoordinationService, ServiceOptions
 from loggos.coordination.zookeeper.server import ZooKeeperDoor
@@ -76,6 +77,7 @@ class Node:
         self.door = self._parts.door(self.service)
         server = await self.door.listen(self.world.network, self.config.host, self.config.ports.zookeeper)
         self.zookeeper_port = server.port
+        figures.register_door(self.door, self.member.metrics)
         self.log("serves", zookeeper=f"{self.config.host}:{self.zookeeper_port}")
 
     def _attach(self, replica: Replica) -> None:
@@ -92,8 +94,8 @@ class Node:
         metrics.gauge("log_index", "Operations applied", lambda: replica.index)
         metrics.gauge("log_slot", "Slots applied", lambda: replica.registry.slot)
         metrics.gauge("leader", "Whom this node believes to lead; 0 for none", lambda: replica.leader)
-        metrics.gauge("znodes", "Znodes in the tree", lambda: len(self.machine.tree.nodes))
-        metrics.gauge("sessions", "Sessions in the cell", lambda: len(self.machine.sessions))
+        assert self.service is not None
+        figures.register(self.service, metrics)
 
     @property
     def serves(self) -> bool:

@@ -91,6 +91,8 @@ PEER_SUSPECT_MS: Final = 1_000  # a connection older than this is dialled anew o
 # two attempts, and a peer that came back would hear nothing meanwhile
 PEER_USER_TIMEOUT_MS: Final = 5_000
 PROPOSALS_BYTES_MAX: Final = 16 << 20  # commands waiting for a leader or a slot on one node; beyond it doors stop reading
+LOG_EVENTS_BURST: Final = 20  # lines of one kind that services may write to the log of events at once
+LOG_EVENTS_PER_S: Final = 1.0  # and for how long: so whoever causes them cannot fill the disk, or hide others in them
 LOG_FILE_BYTES_MAX: Final = 16 << 20  # of the log file in the data directory; one older file is kept
 TICK_MS: Final = 10  # the replica's timer
 FIRST_START_LOG_MS: Final = 2_000  # how often a node that waits for the other founding voters says so

@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import ProcessCollector
+
 from loggos.app.build import Node, Parts
 from loggos.base.errors import ConfigError, LoggosError
 from loggos.cli.ports import refuse_taken
 from loggos.console.http import Console, Page
-from loggos.host.logs import EventLog
+from loggos.host.logs import EventLog, gathered
 from loggos.host.loop import run, settle_garbage
 from loggos.host.world import HostWorld
 from loggos.node.config import NodeConfig
@@ -105,10 +107,11 @@ def make_directory(path: str) -> None:
 
 
 def pages_of(node: Node) -> dict[str, Page]:
-    """What the console shows of a node."""
+    """What the console shows of a node, and of the process that it is."""
+    process = ProcessCollector(registry=None)  # memory, processor time, descriptors: nothing where there is no /proc
 
     def metrics() -> tuple[str, bytes]:
-        return "application/openmetrics-text; version=1.0.0; charset=utf-8", node.member.metrics.render()
+        return "application/openmetrics-text; version=1.0.0; charset=utf-8", node.member.metrics.render(process)
 
     def status() -> tuple[str, bytes]:
         return "application/json", json.dumps(node.status()).encode()
@@ -124,7 +127,9 @@ def run_node(config: NodeConfig, report_to: int | None = None, *, quiet: bool = 
     reporter = Reporter(report_to)
 
     async def main() -> int:
-        return await NodeProcess(config, reporter, quiet, parts).main()
+        process = NodeProcess(config, reporter, quiet, parts)
+        with gathered(process.log, asyncio.get_running_loop().time):
+            return await process.main()
 
     try:
         refuse_taken(config)  # before it makes a file or joins its cell

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Final, Protocol
 
 from loggos.base.errors import OverloadedError
@@ -44,6 +44,7 @@ from loggos.coordination.budget import Budget
 from loggos.coordination.commands import (
     ATTACH,
     ATTACH_HEADER,
+    EXPIRE,
     MACHINE_ID,
     REQUESTS,
     REQUESTS_HEADER,
@@ -52,6 +53,7 @@ from loggos.coordination.commands import (
     TreeEvent,
     encode_attach,
 )
+from loggos.coordination.figures import Counters
 from loggos.coordination.liveness import Liveness
 from loggos.coordination.machine import CoordinationMachine, Plain, encode_stat_reply
 from loggos.coordination.watches import EVENT_CHILDREN, WatchTable
@@ -95,46 +97,6 @@ class ServiceOptions:
     def frame_deadline_ms(self) -> int:
         """From a request's first byte to its last."""
         return max(FRAME_DEADLINE_MS, self.timeout_ms_max)
-
-
-REQUEST_CLASSES: Final = ("reads", "pings", "syncs", "auths", "watch_requests", "other_requests")
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened since the start (or the last reset), for srvr, mntr and metrics. Latencies: from a request's arrival to its
-    reply."""
-
-    packets_received: int = 0
-    packets_sent: int = 0
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    writes: int = 0
-    events_sent: int = 0
-    connections_accepted: int = 0
-    connections_refused: int = 0
-    connections_closed: int = 0
-    sessions_created: int = 0
-    sessions_resumed: int = 0
-    sessions_refused: int = 0
-    sessions_ended: int = 0
-    bad_frames: int = 0
-    overloads: int = 0
-    interruptions: int = 0
-    latency_count: int = 0
-    latency_total_s: float = 0.0
-    latency_min_s: float = 0.0
-    latency_max_s: float = 0.0
-    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REQUEST_CLASSES, 0))  # all but writes
-
-    def measured(self, seconds: float, count: int) -> None:
-        """`count` requests took `seconds` each."""
-        if not self.latency_count or seconds < self.latency_min_s:
-            self.latency_min_s = seconds
-        if seconds > self.latency_max_s:
-            self.latency_max_s = seconds
-        self.latency_count += count
-        self.latency_total_s += seconds * count
 
 
 class Sender(Protocol):
@@ -385,7 +347,7 @@ class CoordinationService:
         elif outcome.events and self.watches:
             self._fire(outcome, None)
         for session in outcome.ended:
-            self._ended(session)
+            self._ended(session, command[0] == EXPIRE)
 
     def _answer(self, client: Client, outcome: Outcome) -> None:
         """A run of a client of this node was applied, or refused."""
@@ -445,10 +407,13 @@ class CoordinationService:
             self.counters.sessions_refused += 1
         client.attached(answer)
 
-    def _ended(self, session: SessionId) -> None:
+    def _ended(self, session: SessionId, is_expired: bool) -> None:
+        """Said in the log of events by the node that served it last, and of one that expired by the leader, too."""
         self.counters.sessions_ended += 1
         self.liveness.ended(session)
         client = self.clients.pop(session, None)
+        if client is not None or (is_expired and self.liveness.leading):
+            logger.info("session expired" if is_expired else "session closed", {"session": f"{session:#x}"})
         if client is not None:
             client.finish()
 
@@ -465,7 +430,7 @@ class CoordinationService:
         held = dict.fromkeys(self._attaching[nonce] for nonce in self._held)
         unknown = [client for client in self._all_clients() if self.fate_unknown(client) and client not in held]
         if unknown:
-            logger.info("%d clients are disconnected: the outcome of their last requests is unknown", len(unknown))
+            logger.info("clients disconnected", {"count": len(unknown), "why": "the outcome of their last requests is unknown"})
         for client in unknown:
             client.close("the outcome of its last requests is unknown")
 
@@ -495,7 +460,7 @@ class CoordinationService:
     def close_all(self, why: str) -> None:
         clients = self._all_clients()
         if clients:
-            logger.info("%d clients are disconnected: %s", len(clients), why)
+            logger.info("clients disconnected", {"count": len(clients), "why": why})
         for client in clients:
             client.close(why)
 
@@ -512,7 +477,8 @@ class CoordinationService:
     def metrics(self) -> dict[str, int | float]:
         """Counters and gauges by name."""
         counters = self.counters
-        values: dict[str, int | float] = {f.name: getattr(counters, f.name) for f in fields(counters) if f.name != "requests"}
+        plain = [one.name for one in fields(counters) if one.type in ("int", "float")]
+        values: dict[str, int | float] = {name: getattr(counters, name) for name in plain}
         values.update(counters.requests)
         watches = self.watches.summary()
         values.update(
@@ -523,6 +489,9 @@ class CoordinationService:
             znodes=len(self.machine.tree.nodes),
             expiries_proposed=self.liveness.expiries_proposed,
             stalls=self.liveness.stalls,
+            clients_held_bytes=self.budget.total_bytes,
+            clients_held_back=self.budget.held_back,
+            clients_evicted=self.budget.evictions,
             index=self.index,
         )
         return values

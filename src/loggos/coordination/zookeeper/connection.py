@@ -51,13 +51,26 @@ from loggos.coordination.zookeeper.codec import (
     read_connect,
 )
 from loggos.coordination.zookeeper.input import Input
-from loggos.coordination.zookeeper.output import ATTACHING, BLOCKED, CLOSED, ENDING, HELLO, LIVE, LOG_FULL, PIPELINE
+from loggos.coordination.zookeeper.output import (
+    ATTACHING,
+    BAD_FRAME,
+    BLOCKED,
+    CLOSED,
+    ENDING,
+    HELLO,
+    LIVE,
+    LOG_FULL,
+    NO_EVENT,
+    PIPELINE,
+    REFUSED,
+)
 
 if TYPE_CHECKING:
     from loggos.coordination.zookeeper.server import ZooKeeperDoor
 
 PLAIN_WRITES: Final = WRITE_OPS - {OP_AUTH, OP_CLOSE_SESSION}
 NO_NONCE: Final = -1
+NEVER_S: Final = float("inf")
 RUN_BYTES_MAX: Final = COMMAND_BYTES_MAX - REQUESTS_HEADER.size
 assert RUN_BYTES_MAX >= 4 + JUTE_FRAME_BYTES_MAX, "every legal frame fits a command"
 
@@ -95,6 +108,8 @@ class Connection(Input):
         "last_xid",
         "latency_last_s",
         "latency_max_s",
+        "latency_min_s",
+        "latency_total_s",
         "received",
         "sequence",
         "timeout_ms",
@@ -124,7 +139,8 @@ class Connection(Input):
         # for people
         self.received = 0
         self.last_opcode = self.last_xid = 0
-        self.latency_last_s = self.latency_max_s = 0.0
+        self.latency_last_s = self.latency_total_s = self.latency_max_s = 0.0
+        self.latency_min_s = NEVER_S
 
     # --- the transport -----------------------------------------------------------------------------------------------------
 
@@ -136,12 +152,12 @@ class Connection(Input):
         self.established_ms = self.service.clock.wall_ms()
         self.transport.set_write_buffer_limits(high=CLIENT_OUTPUT_COUNT_BYTES)
         if not self.door.admit(self):
-            self.close("too many connections")
+            self.close("too many connections", event=REFUSED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.state in (LIVE, ENDING):
             self.flush_writes()  # what it asked for last, the end of its session perhaps, is still done if anybody leads
-        self.release("the client is gone")
+        self.release("the client is gone", NO_EVENT)
         self.door.dismiss(self)
 
     # --- input -------------------------------------------------------------------------------------------------------------
@@ -178,7 +194,7 @@ class Connection(Input):
         word = data[:4]
         if four_letter.is_known(word):
             self.queue(four_letter.answer(self.door, word))
-            self.close("a four-letter word was answered")
+            self.close("a four-letter word was answered", event=NO_EVENT)
             return
         try:
             size = frame_length(data, 0, CONNECT_FRAME_BYTES_MAX)
@@ -200,7 +216,7 @@ class Connection(Input):
         request = read_connect(payload)
         self.counters.packets_received += 1
         if not self.service.admits():
-            self.close("no leader is known: this node can take up no session")
+            self.close("no leader is known: this node can take up no session", event=REFUSED)
             return
         if self.is_ahead(request.last_zxid_seen):
             self.state = ATTACHING
@@ -214,7 +230,8 @@ class Connection(Input):
         if self.state != ATTACHING or self._nonce != NO_NONCE:
             return
         if self.is_ahead(request.last_zxid_seen):
-            self.close(f"the client has seen {request.last_zxid_seen:#x}, this node only {self.service.index:#x}")
+            why = f"it has seen {request.last_zxid_seen:#x}, this node only {self.service.index:#x}"
+            self.close(why, event=REFUSED)
         else:
             self._attach(request)
 
@@ -225,7 +242,7 @@ class Connection(Input):
         try:
             self._nonce = self.service.attach(self, session, request.timeout_ms, password, self.address)
         except OverloadedError:
-            self.close("the log is full")
+            self.close("the log is full", event=REFUSED)
             return
         if self.state == HELLO:
             self.state = ATTACHING
@@ -239,7 +256,7 @@ class Connection(Input):
         self.door.greeted(self)
         if not answer.session:
             self.queue(encode_connect_reply(0, 0, bytes(PASSWORD_BYTES), self._refusal_flag()))
-            self.hang_up("an unknown session, or a wrong password")
+            self.hang_up("an unknown session, or a wrong password", REFUSED)
             return
         self.session, self.generation, self.timeout_ms = answer.session, answer.generation, answer.timeout_ms
         self.state = LIVE
@@ -346,7 +363,7 @@ class Connection(Input):
             self._wait(opcode, xid, frame)
         else:
             self.counters.latency_count += 1
-            self.counters.latency_min_s = 0.0
+            self.counters.latency_min_s = self.latency_min_s = 0.0
             self._answer(opcode, xid, frame)
         return self.state == LIVE
 
@@ -538,8 +555,11 @@ class Connection(Input):
     def _measure(self, since_s: float, count: int) -> None:
         seconds = self.service.clock.monotonic() - since_s
         self.latency_last_s = seconds
+        self.latency_total_s += seconds * count
         if seconds > self.latency_max_s:
             self.latency_max_s = seconds
+        if seconds < self.latency_min_s:
+            self.latency_min_s = seconds
         self.counters.measured(seconds, count)
 
     # --- the end -----------------------------------------------------------------------------------------------------------
@@ -561,7 +581,17 @@ class Connection(Input):
 
     def _bad_input(self, why: str) -> None:
         self.counters.bad_frames += 1
-        self.close(why)
+        self.close(why, event=BAD_FRAME)
+
+    @property
+    def latency_least_s(self) -> float:
+        """0 while nothing was answered."""
+        return 0.0 if self.latency_min_s == NEVER_S else self.latency_min_s
+
+    @property
+    def latency_average_s(self) -> float:
+        """Of all requests answered so far; a read that was answered at once took no time."""
+        return self.latency_total_s / max(self.received - self.outstanding, 1)
 
     @property
     def outstanding(self) -> int:

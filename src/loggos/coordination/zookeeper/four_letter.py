@@ -92,10 +92,6 @@ def _version(door: ZooKeeperDoor) -> str:
     return f"{options.version}, built on {options.built_on}"
 
 
-def _outstanding(door: ZooKeeperDoor) -> int:
-    return sum(connection.outstanding for connection in door.connections)
-
-
 def _statistics(door: ZooKeeperDoor) -> str:
     service = door.service
     low, average, high = _latencies_ms(door)
@@ -104,7 +100,7 @@ def _statistics(door: ZooKeeperDoor) -> str:
         f"Received: {service.counters.packets_received}",
         f"Sent: {service.counters.packets_sent}",
         f"Connections: {len(door.connections)}",
-        f"Outstanding: {_outstanding(door)}",
+        f"Outstanding: {door.outstanding()}",
         f"Zxid: {hexadecimal(service.index)}",
         f"Mode: {service.mode}",
         f"Node count: {len(service.machine.tree.nodes)}",
@@ -137,7 +133,7 @@ def mntr(door: ZooKeeperDoor) -> str:
         "packets_received": service.counters.packets_received,
         "packets_sent": service.counters.packets_sent,
         "num_alive_connections": len(door.connections),
-        "outstanding_requests": _outstanding(door),
+        "outstanding_requests": door.outstanding(),
         "znode_count": len(service.machine.tree.nodes),
         "watch_count": len(service.watches),
         "ephemerals_count": sum(len(session.ephemerals) for session in sessions),
@@ -186,12 +182,13 @@ def _detail(connection: Connection) -> str:
     if not connection.session:
         return _brief(connection)
     service = connection.service
-    last_ms, high_ms = int(connection.latency_last_s * 1000), int(connection.latency_max_s * 1000)
+    low, average = connection.latency_least_s, connection.latency_average_s
+    last_ms, low_ms, average_ms = int(connection.latency_last_s * 1000), int(low * 1000), int(average * 1000)
     return (
         f"{_peer(connection)},sid={hexadecimal(connection.session)},lop={_OPERATION_NAMES.get(connection.last_opcode, 'NA')}"
         f",est={connection.established_ms},to={connection.timeout_ms}"
         f",lcxid={hexadecimal(max(connection.last_xid, 0))},lzxid={hexadecimal(service.index)},lresp={service.clock.wall_ms()}"
-        f",llat={last_ms},minlat=0,avglat={last_ms},maxlat={high_ms})"
+        f",llat={last_ms},minlat={low_ms},avglat={average_ms},maxlat={int(connection.latency_max_s * 1000)})"
     )
 
 

@@ -31,6 +31,13 @@ LIVE: Final = 2
 ENDING: Final = 3  # no further requests are read; what is outstanding is answered, then the connection closes
 CLOSED: Final = 4
 
+# what is written to the log of events when a connection ends; nothing where the client is through
+DISCONNECTED: Final = "client disconnected"
+REFUSED: Final = "client refused"
+BAD_FRAME: Final = "bad frame"
+AUTHENTICATION_FAILED: Final = "authentication failed"
+NO_EVENT: Final = ""
+
 # why nothing is read from the client
 BLOCKED: Final = 1  # what has been read cannot be taken yet
 PIPELINE: Final = 2  # too much is unanswered
@@ -187,15 +194,15 @@ class Output(asyncio.Protocol):
     # --- the end -----------------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        self.close("the session ended")
+        self.close("the session ended", event=NO_EVENT)
 
-    def hang_up(self, why: str) -> None:
+    def hang_up(self, why: str, event: str = DISCONNECTED) -> None:
         """No further request is taken; close once the queue of this turn is sent."""
         if self.state < CLOSED:
             self.state = ENDING
-            self.door.loop_soon(lambda: self.close(why))
+            self.door.loop_soon(lambda: self.close(why, event=event))
 
-    def close(self, why: str, *, abort: bool = False) -> None:
+    def close(self, why: str, *, abort: bool = False, event: str = DISCONNECTED) -> None:
         """Send what is queued, then close; or `abort`: drop everything."""
         if self.state == CLOSED:
             return
@@ -203,21 +210,23 @@ class Output(asyncio.Protocol):
             self.flush()
         if self.state == CLOSED:
             return
-        self.release(why)
+        self.release(why, event)
         if abort:
             self.transport.abort()
         else:
             self.transport.close()
             self.door.linger(self)
 
-    def release(self, why: str) -> None:
+    def release(self, why: str, event: str) -> None:
         """Nothing more will come of this connection."""
         if self.state == CLOSED:
             return
         self.state = CLOSED
         self.closed_why = why
         self.counters.connections_closed += 1
-        logger.debug("client %s:%d, session %#x: %s", self.address, self.port, self.session, why)
+        if event and logger.isEnabledFor(logging.INFO):
+            session = f"{self.session:#x}" if self.session else "none"
+            logger.info(event, {"client": f"{self.address}:{self.port}", "session": session, "why": why})
         self.out.clear()
         self.drop()
         self.service.budget.count(self)

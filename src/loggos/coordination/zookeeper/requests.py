@@ -30,12 +30,13 @@ from loggos.coordination.zookeeper.codec import (
     encode_buffer,
     encode_reply,
 )
+from loggos.coordination.zookeeper.output import AUTHENTICATION_FAILED
 
 
 class RequestingClient(reads.ReadingClient, Protocol):
     """What a request needs of its connection."""
 
-    def hang_up(self, why: str) -> None:
+    def hang_up(self, why: str, event: str = ...) -> None:
         """Close once everything queued, this request's reply included, is sent."""
         ...
 
@@ -72,13 +73,18 @@ def reconfig(client: RequestingClient, xid: int, frame: bytes) -> bytes:
 
 
 def refuse_sasl(client: RequestingClient, xid: int, frame: bytes) -> bytes:
-    client.hang_up("SASL is not offered")
+    _refuse_authentication(client, "SASL is not offered")
     return encode_reply(xid, 0, AUTH_FAILED)
 
 
 def auth_failed(client: RequestingClient, xid: int, frame: bytes) -> bytes:
-    client.hang_up("an authentication scheme that is not known")
+    _refuse_authentication(client, "an authentication scheme that is not known, or a request that cannot be read")
     return encode_reply(xid, 0, AUTH_FAILED)
+
+
+def _refuse_authentication(client: RequestingClient, why: str) -> None:
+    client.service.counters.authentications_failed += 1
+    client.hang_up(why, AUTHENTICATION_FAILED)
 
 
 def unimplemented(client: RequestingClient, xid: int, frame: bytes) -> bytes:

@@ -13,7 +13,7 @@ from loggos.base.limits import CONNECT_DEADLINE_MS
 from loggos.base.ports import Network, Server
 from loggos.coordination.service import CoordinationService
 from loggos.coordination.zookeeper.connection import Connection
-from loggos.coordination.zookeeper.output import Output
+from loggos.coordination.zookeeper.output import NO_EVENT, REFUSED, Output
 
 
 class ZooKeeperDoor:
@@ -48,13 +48,17 @@ class ZooKeeperDoor:
             server.close()
         self._servers.clear()
         for connection in list(self.connections):
-            connection.close("the node stops")
+            connection.close("the node stops", event=NO_EVENT)
 
     def loop_soon(self, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(callback)
 
     def loop_later(self, seconds: float, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, callback)
+
+    def outstanding(self) -> int:
+        """Requests of all connections that were taken and not answered yet."""
+        return sum(connection.outstanding for connection in self.connections)
 
     # --- connections come and go -----------------------------------------------------------------------------------------
 
@@ -114,7 +118,7 @@ class ZooKeeperDoor:
     def sweep(self, now_s: float) -> None:
         """Give up on connections whose deadline has passed."""
         for connection in self._due(self._introducing, now_s):
-            connection.close("no session within the deadline", abort=True)
+            connection.close("no session within the deadline", abort=True, event=REFUSED)
         for connection in self._due(self._lingering, now_s):
             connection.abort()
         for connection in self._due(self._begun, now_s):
