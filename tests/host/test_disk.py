@@ -16,7 +16,7 @@ from loggos.base.errors import ConfigError, StorageError
 from loggos.base.limits import DIRECT_WRITE_BYTES_MAX, JOURNAL_HOLD_BYTES_MAX, JOURNAL_SECTOR_BYTES
 from loggos.base.ports import Buffer
 from loggos.host import direct
-from loggos.host.disk import HostDisk, SystemCalls
+from loggos.host.disk import HostDisk, SystemCalls, make_directory
 
 joined = pytest.mark.skipif(not SystemCalls.can_join, reason="no RWF_DSYNC on this system")
 
@@ -263,7 +263,7 @@ HANG = """
 import asyncio, sys, threading
 from pathlib import Path
 from loggos.host import direct
-from loggos.host.disk import HostDisk, SystemCalls
+from loggos.host.disk import HostDisk, SystemCalls, make_directory
 
 class Hangs(SystemCalls):
     can_join = False
@@ -285,3 +285,21 @@ asyncio.run(main())
 def test_a_hung_sync_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", HANG, str(tmp_path / "data")], capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout) == (0, "ended\n"), ran.stderr
+
+
+def test_every_name_that_is_made_is_synced_and_for_this_user_alone(tmp_path: Path) -> None:
+    """A power cut must not take the data directory's own name; what was there before is left as it is."""
+    synced: list[Path] = []
+    tmp_path.chmod(0o755)
+    make_directory(tmp_path / "a" / "b" / "c", synced.append)
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in (".", "a", "a/b", "a/b/c")] == [0o755, 0o700, 0o700, 0o700]
+    make_directory(tmp_path / "a" / "b" / "c", synced.append)
+    assert len(synced) == 3
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError):
+            make_directory(path)

@@ -355,10 +355,25 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path, sync: Callable[[Path], None] = sync_directory) -> None:
+    """Make a directory, and what is missing above it, for this user alone. Every name that it makes survives a power cut: the
+    directory that holds it is synced. OSError."""
+    missing = []
+    for level in (path.absolute(), *path.absolute().parents):
+        if level.exists():
+            break
+        missing.append(level)
+    for level in reversed(missing):
+        level.mkdir(0o700, exist_ok=True)  # another process may have been faster
+        sync(level.parent)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
 def _lock_directory(root: Path) -> int:
     """Make the data directory if need be, and lock it. ConfigError says what is wrong with it."""
     try:
-        root.mkdir(0o700, parents=True, exist_ok=True)
+        make_directory(root)
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         why = f"{error.strerror}; give another with --data, or mend its permissions"
