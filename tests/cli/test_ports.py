@@ -36,15 +36,19 @@ def config(data: Path, *, host: str = HOST, **ports: int) -> NodeConfig:
 
 @pytest.mark.parametrize("name", ["zookeeper", "console", "peer"])
 def test_a_port_in_use_is_one_line_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """On stderr, or through the pipe to whoever started the node and tells people itself."""
     read_end, write_end = os.pipe()
     with listening() as port:
-        code = run_node(config(tmp_path / "data", host=HOST, **{name: port}), write_end)
+        wanted = config(tmp_path / "data", host=HOST, **{name: port})
+        why = f"the {name} port {port} is in use on {HOST}: stop what uses it, or choose another"
+        assert run_node(wanted) == EXIT_USAGE
+        assert capfd.readouterr() == ("", f"loggos: {why}\n")
+        assert run_node(wanted, write_end) == EXIT_USAGE
     os.close(write_end)
     with os.fdopen(read_end) as pipe:
         (report,) = [json.loads(line) for line in pipe]
-    why = f"the {name} port {port} is in use on {HOST}: stop what uses it, or choose another"
-    assert code == EXIT_USAGE and report == {"error": why}
-    assert capfd.readouterr() == ("", f"loggos: {why}\n")
+    assert report == {"error": why, "exit_code": EXIT_USAGE}
+    assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "data").exists()
 
 

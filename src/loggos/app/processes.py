@@ -22,6 +22,12 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{known}" if known else source}
 
 
+def stop_signals() -> list[signal.Signals]:
+    """What ends a command in order. SIGHUP (its terminal is gone) only if it is not ignored: nohup wants the command to go on."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hang_up]
+
+
 def process_tree(pid: int) -> list[psutil.Process]:
     """A process and its descendants; empty if it is gone."""
     try:

@@ -38,7 +38,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
 
 def say(line: str) -> None:
-    print(f"loggos: {line}", file=sys.stderr, flush=True)
+    try:
+        print(f"loggos: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # a closed terminal must not stop a cluster
 
 
 @app.callback(invoke_without_command=True)
@@ -57,7 +60,7 @@ def up(
     restart: Annotated[bool, typer.Option(help="Start a node again when it dies")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a cluster on this machine, in the foreground, until SIGTERM or SIGINT."""
+    """Run a cluster on this machine, in the foreground, until SIGTERM, SIGINT or SIGHUP. Exit code 1: a node could not start."""
     from loggos.cli.up import UpOptions
     from loggos.cli.up import up as run_up
 

@@ -27,9 +27,13 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 def show_nodes(description: dict[str, Any]) -> None:
     nodes = description["nodes"]
-    rows = [(str(n["id"]), str(n["pid"]), n["zookeeper"], n["console"], n["data"]) for n in nodes]
-    show(f"{len(nodes)} nodes serve; Ctrl-C stops them", ("node", "pid", "zookeeper", "console", "data"), rows)
-    print(f"connect with kazoo, or loggos.connect: {','.join(n['zookeeper'] for n in nodes)}", flush=True)
+    serving = [n for n in nodes if "error" not in n]
+    columns, title = ["node", "pid", "zookeeper", "console", "data"], f"{len(nodes)} nodes serve; Ctrl-C stops them"
+    rows = [[str(n["id"]), str(n["pid"]), n["zookeeper"], n["console"], n["data"], n.get("error", "")] for n in nodes]
+    if len(serving) < len(nodes):
+        columns, title = [*columns, "problem"], f"{len(serving)} of {title}"
+    show(title, columns, [row[: len(columns)] for row in rows])
+    print(f"connect with kazoo, or loggos.connect: {','.join(n['zookeeper'] for n in serving)}", flush=True)
 
 
 def show_status(answers: Sequence[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from loggos import __version__
 from loggos.app.bench import probe
+from loggos.app.processes import stop_signals
 from loggos.app.reports import check_report_path, write_report
 from loggos.app.tour import figures
 from loggos.app.tour.lock_chapter import LockChapter, Options
@@ -55,7 +56,7 @@ def run(chapter: int | None = None, report: Path = Path("tour-report.html"), siz
         raise ConfigError(f"there is no chapter {chapter}: there is {known}")
     check_report_path(report)
     screen = Screen()
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, interrupt) for number in stop_signals() if number != signal.SIGINT}
     try:
         numbers = list(CHAPTERS) if chapter is None else [chapter]
         facts = machine()
