@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import pytest
 
 from loggos.base.errors import ConfigError
 from loggos.node import config
-from loggos.node.config import Coordination, NodeConfig, Ports, check, from_dict, is_loopback, load, parse_address
+from loggos.node.config import Coordination, NodeConfig, Ports, check, from_dict, is_loopback, load, may_be_reached, parse_address
 
+SUPER = "super:" + base64.b64encode(hashlib.sha1(b"super:secret").digest()).decode()
 GOOD = {"id": 1, "data": "/d", "voters": {"1": "127.0.0.1:2185", "2": "127.0.0.1:2195"}}
 
 
@@ -42,7 +45,7 @@ def test_everything_can_be_written(tmp_path: Path) -> None:
         cell = "c"
         id = 3
         data = "here"
-        host = "127.0.0.1"
+        host = "::1"
         insecure = false
         [ports]
         zookeeper = 1
@@ -50,21 +53,22 @@ def test_everything_can_be_written(tmp_path: Path) -> None:
         peer = 3
         [coordination]
         tick_ms = 500
-        superuser_digest = "super:x"
+        superuser_digest = "SUPER"
         connections_per_address_max = 60
         [voters]
         1 = "127.0.0.1:1"
         [learners]
         3 = "[::1]:3"
-    """
+    """.replace("SUPER", SUPER)
     made = load(write(tmp_path, text))
     assert made == NodeConfig(
         id=3,
         voters={"1": "127.0.0.1:1"},
         data="here",
         cell="c",
+        host="::1",
         ports=Ports(1, 2, 3),
-        coordination=Coordination(500, "super:x", 60),
+        coordination=Coordination(500, SUPER, 60),
         learners={"3": "[::1]:3"},
     )
     assert made.peer_addresses() == {1: ("127.0.0.1", 1), 3: ("::1", 3)}
@@ -104,6 +108,22 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "port zero": (changed(voters={"1": "127.0.0.1:0"}), "is not host:port"),
     "port too high": (changed(voters={"1": "127.0.0.1:65536"}), "is not host:port"),
     "no host": (changed(voters={"1": ":2185"}), "is not host:port"),
+    "a port in other digits": (changed(voters={"1": "127.0.0.1:²"}), r"'127.0.0.1:²' is not host:port"),
+    "a port without end": (changed(voters={"1": "127.0.0.1:" + "9" * 5_000}), "is not host:port"),
+    "an id without end": (changed(voters={"1" * 5_000: "127.0.0.1:1"}), "node ids are whole numbers"),
+    "a host with a zero byte": (changed(voters={"1": "127.0.0.1\0:2185"}), r"'127.0.0.1\\x00:2185' is not host:port"),
+    "a host that is no name": (changed(voters={"1": "a..b:2185"}), r"'a..b:2185' is not host:port"),
+    "a node at all addresses": (changed(voters={"1": "0.0.0.0:2185"}, insecure=True), "node 1 is said to be at 0.0.0.0"),
+    "an empty host": (changed(host="", insecure=True), "host is ''"),
+    "another host": (
+        changed(host="127.0.0.1", voters={"1": "192.0.2.1:2185"}, insecure=True),
+        "would listen on 127.0.0.1 only, and the others look for it at 192.0.2.1: leave host out",
+    ),
+    "no directory": (changed(data=""), "data is '': name a directory"),
+    "a directory with a zero byte": (changed(data="a\0b"), r"data is 'a\\x00b': name a directory"),
+    "a tick without end": (changed(coordination={"tick_ms": 107_374_183}), "tick_ms is 107374183: write 50 to 107374182"),
+    "a digest that is none": (changed(coordination={"superuser_digest": "super:nothash"}), "superuser_digest is not"),
+    "another user's digest": (changed(coordination={"superuser_digest": "x" + SUPER}), "superuser_digest is not"),
     "a service port too high": (changed(ports={"zookeeper": 65536}), "ports.zookeeper .*65536"),
     "a negative port": (changed(ports={"console": -1}), "ports.console .*-1"),
     "a tick of nothing": (changed(coordination={"tick_ms": 0}), "coordination.tick_ms"),
@@ -135,8 +155,45 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"node.toml is not TOML: .*line 2"):
         load(write(tmp_path, "id = 1\nvoters = {\n"))
     (tmp_path / "node.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="is not TOML"):
-        load(tmp_path / "node.toml")
+    for text in (None, "id = " + "1" * 5_000, "x = " + "[" * 100_000):
+        if text is not None:
+            write(tmp_path, text)
+        with pytest.raises(ConfigError, match="is not TOML"):
+            load(tmp_path / "node.toml")
+
+
+def test_without_a_host_a_node_listens_where_the_others_look_for_it(tmp_path: Path) -> None:
+    """It would be waited for in vain at a public address if it listened on loopback."""
+    text = 'id = 2\ndata = "d"\ninsecure = true\n[voters]\n1 = "192.0.2.1:2185"\n2 = "192.0.2.2:2185"\n'
+    assert load(write(tmp_path, text)).host == "192.0.2.2"
+    assert load(write(tmp_path, 'host = "0.0.0.0"\n' + text)).host == "0.0.0.0"
+    learner = from_dict(changed(id=3, learners={"3": "[::1]:3"}))
+    assert learner.host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("host", "at", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("10.0.0.5", "192.0.2.1", True),  # translated on the way
+        ("127.0.0.1", "192.0.2.1", False),
+        ("192.0.2.1", "127.0.0.1", False),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("0.0.0.0", "192.0.2.1", True),
+        ("0.0.0.0", "2001:db8::1", False),
+        ("::", "2001:db8::1", True),
+        ("::", "192.0.2.1", False),
+        ("0.0.0.0", "node1", True),
+        ("node1", "192.0.2.1", True),
+        ("127.0.0.1", "node1", True),
+        ("localhost", "127.0.0.1", True),
+        ("localhost", "192.0.2.1", False),
+        ("192.0.2.1", "localhost", False),
+        ("::1", "localhost", True),
+    ],
+)
+def test_whether_a_node_can_be_reached_where_it_listens(host: str, at: str, expected: bool) -> None:
+    assert may_be_reached(host, at) is expected
 
 
 def test_a_public_address_is_for_who_says_so(tmp_path: Path) -> None:
@@ -164,6 +221,8 @@ def test_loopback(host: str, expected: bool) -> None:
 
 
 def test_addresses() -> None:
+    assert parse_address("node_1.example.org.:1") == ("node_1.example.org.", 1)
+    assert from_dict(changed(coordination={"tick_ms": 107_374_182})).coordination.tick_ms * 20 < 2**31
     assert parse_address("127.0.0.1:1") == ("127.0.0.1", 1)
     assert parse_address("[::1]:65535") == ("::1", 65535)
     check(from_dict(GOOD))

@@ -112,6 +112,7 @@ REMOTE_BATCH_BYTES: Final = 4 << 20  # a batch longer than this reaches a follow
 JUTE_FRAME_BYTES_MAX: Final = 0xFFFFF  # jute.maxbuffer: 1,048,575
 SESSION_TICK_MS: Final = 2_000  # ZooKeeper's tickTime: session timeouts are clamped to [2, 20] ticks
 SESSION_TICK_MS_MIN: Final = 50  # a shorter tick would end sessions between two touches (HEARTBEAT_MS)
+SESSION_TICK_MS_MAX: Final = (2**31 - 1) // 20  # a session timeout of 20 ticks travels in a signed 32-bit field
 CONNECTIONS_MAX: Final = 20_000
 CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
 CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
