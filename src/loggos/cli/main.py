@@ -5,6 +5,7 @@ Output is for people on a terminal and plain text otherwise; `--json` is for pro
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from loggos import __version__
-from loggos.base.errors import LoggosError
+from loggos.base.errors import ConfigError, LoggosError
 from loggos.base.limits import STATUS_TIMEOUT_MS
 from loggos.cli.fleet import fleet_app
 from loggos.cli.plan import plan_app
@@ -54,7 +55,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def up(
     nodes: Annotated[int, typer.Option(help="How many nodes: 1 to 7")] = 3,
-    data: Annotated[Path, typer.Option(help="Where the nodes keep their data")] = Path("loggos-data"),
+    data: Annotated[str, typer.Option(help="Where the nodes keep their data")] = "loggos-data",
     base_port: Annotated[int | None, typer.Option(help="First port; node i takes P + 10·(i-1) + 0, 3, 4")] = None,
     ephemeral: Annotated[bool, typer.Option(help="Keep data in a temporary directory, removed at the end")] = False,
     restart: Annotated[bool, typer.Option(help="Start a node again when it dies")] = False,
@@ -64,7 +65,10 @@ def up(
     from loggos.cli.up import UpOptions
     from loggos.cli.up import up as run_up
 
-    options = UpOptions(nodes=nodes, data=None if ephemeral else data, base_port=base_port, as_json=as_json, restart=restart)
+    if not data:  # as a path it would be the working directory
+        raise ConfigError("--data is empty: name a directory")
+    where = None if ephemeral else Path(data)
+    options = UpOptions(nodes=nodes, data=where, base_port=base_port, as_json=as_json, restart=restart)
 
     def announce(description: dict[str, Any]) -> None:
         if as_json:
@@ -79,14 +83,43 @@ def up(
 
 @app.command()
 def node(
-    config: Annotated[Path, typer.Option(help="The node's TOML file")],
+    config: Annotated[Path | None, typer.Option(help="The node's TOML file; what follows overrides its keys")] = None,
+    number: Annotated[int | None, typer.Option("--id", "--node", help="This node's number")] = None,
+    cell: Annotated[str | None, typer.Option(help="The name of the cell")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the node keeps its data")] = None,
+    host: Annotated[str | None, typer.Option(help="Where it listens; that of its own address unless told")] = None,
+    voter: Annotated[list[str] | None, typer.Option(metavar="ID=HOST:PORT", help="Once for each voter, this node too")] = None,
+    learner: Annotated[list[str] | None, typer.Option(metavar="ID=HOST:PORT", help="The same for learners")] = None,
+    base_port: Annotated[int | None, typer.Option(help="First port P: zookeeper P, console P + 3")] = None,
+    zookeeper_port: Annotated[int | None, typer.Option(help="2181 unless told")] = None,
+    console_port: Annotated[int | None, typer.Option(help="8080 unless told")] = None,
+    tick_ms: Annotated[int | None, typer.Option(help="Session timeouts are 2 to 20 of these; 2000 unless told")] = None,
+    connections_per_address_max: Annotated[int | None, typer.Option(help="0: no limit of its own")] = None,
     insecure: Annotated[bool, typer.Option(help="Allow public addresses without TLS and authentication")] = False,
 ) -> None:
-    """Run one node of a cluster, in the foreground: what systemd or a container runs."""
+    """Run one node of a cluster, in the foreground: what systemd or a container runs.
+
+    Its configuration is a file, flags, or both: a flag overrides the file's key."""
+    from loggos.cli.flags import changes_of
     from loggos.cli.process import run_node
     from loggos.node.config import load
 
-    raise typer.Exit(run_node(load(config, insecure=insecure)))
+    changes = changes_of(
+        id=number,
+        cell=cell,
+        data=data,
+        host=host,
+        voters=voter or (),
+        learners=learner or (),
+        base_port=base_port,
+        zookeeper_port=zookeeper_port,
+        console_port=console_port,
+        tick_ms=tick_ms,
+        connections_per_address_max=connections_per_address_max,
+    )
+    if config is None and (missing := [f"--{key.rstrip('s')}" for key in ("id", "data", "voters") if key not in changes]):
+        raise ConfigError(f"a node needs --config, or --id, --data and every --voter: {missing[0]} is missing")
+    raise typer.Exit(run_node(load(config, changes, insecure=insecure)))
 
 
 @app.command()
@@ -139,8 +172,20 @@ def bench_failover(context: typer.Context) -> None:
     raise typer.Exit(run_bench(["failover", *context.args]))
 
 
+def prepare_streams() -> None:
+    """What the output's encoding does not have becomes "?", and closed output goes nowhere: neither ends a command halfway."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the process)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def main() -> None:
     """The entry point: errors that are ours to explain become one line and an exit code."""
+    prepare_streams()
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        app.rich_markup_mode = None  # help and usage errors without boxes
     try:
         app()
     except LoggosError as error:

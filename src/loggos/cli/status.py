@@ -6,6 +6,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from loggos.base.errors import ConfigError
 from loggos.node.config import parse_address
 
 FIELDS = {
@@ -53,7 +54,9 @@ def ask(address: str, timeout_s: float) -> dict[str, Any]:
 def ask_all(cluster: str, timeout_s: float) -> list[dict[str, Any]]:
     """Every address of `cluster` ("host:port,…"), at once, in order. ConfigError: not addresses."""
     addresses = [part.strip() for part in cluster.split(",") if part.strip()]
+    if not addresses:
+        raise ConfigError("--cluster names no address: write for example 127.0.0.1:2181")
     for address in addresses:
         parse_address(address)
-    with ThreadPoolExecutor(max_workers=max(1, len(addresses))) as pool:
+    with ThreadPoolExecutor(max_workers=len(addresses)) as pool:
         return list(pool.map(lambda address: ask(address, timeout_s), addresses))

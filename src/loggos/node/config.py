@@ -27,6 +27,7 @@ import difflib
 import ipaddress
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,15 +116,27 @@ def is_number(text: str, highest: int) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= len(str(highest)) and 0 < int(text) <= highest
 
 
-def load(path: str | Path, *, insecure: bool = False) -> NodeConfig:
-    """Read and check a configuration file; ConfigError says what, where and how to mend it."""
+def load(path: str | Path | None, changes: Mapping[str, Any] | None = None, *, insecure: bool = False) -> NodeConfig:
+    """Read and check a configuration file; ConfigError says what, where and how to mend it. `changes`: keys that override the
+    file's, those in [ports] and [coordination] one by one; without a path they are all there is."""
+    data = {} if path is None else read(path)
+    for key, value in (changes or {}).items():
+        written = data.get(key)
+        data[key] = {**written, **value} if key in ("ports", "coordination") and isinstance(written, dict) else value
+    if insecure:
+        data["insecure"] = True
+    where = "command line" if path is None else f"{path} and the command line" if changes else str(path)
+    return from_dict(data, where)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What the file says, unchecked. ConfigError: it cannot be read, or is not TOML."""
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}: check the path and its permissions") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, numbers without end, tables in tables without end
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    return from_dict({**data, "insecure": True} if insecure else data, str(path))
 
 
 def from_dict(data: dict[str, Any], where: str = "configuration") -> NodeConfig:

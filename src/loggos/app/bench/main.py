@@ -7,6 +7,7 @@ Exit code 0: measured. 1: a load failed or an answer was wrong. 2: it could not 
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,20 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def number(text: str) -> int:
+    """Of rounds or repeats: at least one."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1: nothing would be measured")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Of measuring or waiting: more than none, and an end."""
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time: write more than 0 seconds")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """Every option of both benchmarks."""
     top = argparse.ArgumentParser(prog="loggos bench", description="Measure Loggos and a peer side by side on this machine.")
@@ -31,16 +46,16 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     common.add_argument("--record", type=Path, metavar="RESULTS.md", help="append a dated section to this file")
     speed = commands.add_parser("coordination", parents=[common], help="throughput, latency, CPU, memory, cold start")
-    speed.add_argument("--seconds", type=float, default=5.0, help="measured per repeat")
+    speed.add_argument("--seconds", type=seconds, default=5.0, help="measured per repeat")
     speed.add_argument("--warmup", type=float, default=2.0, help="discarded before each")
-    speed.add_argument("--repeats", type=int, default=3)
+    speed.add_argument("--repeats", type=number, default=3)
     speed.add_argument("--only", action="append", choices=[scenario.key for scenario in coordination.SCENARIOS], default=[])
     death = commands.add_parser("failover", parents=[common], help="the longest gap between acknowledged writes")
-    death.add_argument("--rounds", type=int, help="how often the leader is hit (default: 20 kills, 5 pauses or cuts)")
+    death.add_argument("--rounds", type=number, help="how often the leader is hit (default: 20 kills, 5 pauses or cuts)")
     fault = death.add_mutually_exclusive_group()
     fault.add_argument("--pause", action="store_true", help="pause the leader instead of killing it")
     fault.add_argument("--cut", action="store_true", help="cut the leader off from the other nodes instead (root, nft)")
-    death.add_argument("--hold", type=float, default=10.0, help="seconds it stays paused or cut off")
+    death.add_argument("--hold", type=seconds, default=10.0, help="seconds it stays paused or cut off")
     return top
 
 
