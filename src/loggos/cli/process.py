@@ -117,11 +117,12 @@ class NodeProcess:
 
     def fatal(self, error: BaseException) -> None:
         self.log("fatal", error=f"{type(error).__name__}: {error}")
-        self.reporter.say({"error": str(error), "exit_code": EXIT_FAILED})
-        os._exit(EXIT_FAILED)  # at once, whatever hangs: what was acknowledged is durable
+        code = exit_code_of(error)
+        self.reporter.say({"error": str(error), "exit_code": code})
+        os._exit(code)  # at once, whatever hangs: what was acknowledged is durable
 
 
-def exit_code_of(error: LoggosError) -> int:
+def exit_code_of(error: BaseException) -> int:
     """2: what the user must mend; 1: a node's own trouble."""
     return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
 
