@@ -70,7 +70,7 @@ async def load(
             if any(name.endswith(suffix) for name in inside):
                 raise DamageError(PATH, 0, f"it is missing beside {directory}/, which is not empty")
             if inside:
-                raise ConfigError(f"{directory}/ in the data directory holds {inside[0]!r}, which is not ours: use another directory")
+                raise ConfigError(f"{directory}/ in the data directory holds {inside[0]!r}, which is not ours: use another")
         return None
     identity = _decode(await files.read_whole(disk, PATH))
     if cell is not None and identity.cell != cell:
