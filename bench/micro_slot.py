@@ -95,6 +95,9 @@ class MemoryNetwork:
         self.factories[port] = factory
         return MemoryServer(self, port)
 
+    async def resolve(self, host: str) -> Sequence[str]:
+        return [host]
+
     async def connect(self, host: str, port: int, factory: ProtocolFactory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         if port not in self.factories:
             raise ConnectionRefusedError(port)
