@@ -8,6 +8,7 @@ ZooKeeper is in fact absent. The plugin around it is in conftest.py.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from typing import NamedTuple
 
 ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")  # Debian's package
 OPENB = Path(__file__).resolve().parents[2] / "shared" / "data" / "openb"  # a trace, unless LOGGOS_OPENB names it
+
+
+DESCRIPTORS_WANTED = 10_200  # of the test that opens ten thousand connections
 
 
 class Row(NamedTuple):
@@ -43,6 +47,12 @@ def may_mount() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def has_few_descriptors() -> bool:
+    """May no process here open what ten thousand connections take?"""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return hard != resource.RLIM_INFINITY and hard < DESCRIPTORS_WANTED
+
+
 CONDITIONS: dict[str, Callable[[], bool]] = {
     "always": lambda: True,
     "no-zookeeper": lambda: not (ZOOKEEPER_JAR.exists() and shutil.which("java")),
@@ -50,6 +60,7 @@ CONDITIONS: dict[str, Callable[[], bool]] = {
     "no-mount": lambda: not may_mount(),
     "not-root": lambda: os.geteuid() != 0,
     "not-linux": lambda: sys.platform != "linux",
+    "few-descriptors": has_few_descriptors,
     "no-openb": lambda: not Path(os.environ.get("LOGGOS_OPENB", OPENB)).is_dir(),
 }
 

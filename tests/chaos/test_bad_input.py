@@ -76,7 +76,8 @@ def unharmed(node: Node, growth_max: int = MEMORY_GROWTH_MAX) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A follower of a cluster of three."""
-    with Cluster.running(tmp_path_factory.mktemp("bad-input")) as cluster:
+    knobs = {"connections_per_address_max": 20_000}  # all of ours come from one
+    with Cluster.running(tmp_path_factory.mktemp("bad-input"), coordination=knobs) as cluster:
         yield cluster[cluster.followers()[0]]
 
 

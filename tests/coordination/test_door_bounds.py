@@ -136,11 +136,47 @@ async def test_a_connection_that_ended_well_is_forgotten_at_once() -> None:
 @in_loop
 async def test_connection_limits_in_all_and_by_address() -> None:
     cell = FakeCell(options=ServiceOptions(connections_max=3, connections_per_address_max=2)).start()
-    clients = [RawClient(cell, address=address) for address in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2")]
-    assert [client.closed for client in clients] == [False, False, True, True]
+    clients = [await RawClient(cell, address=f"10.0.0.{n}").connect() for n in (1, 1, 2)]
+    refused = [RawClient(cell, address=f"10.0.0.{n}") for n in (1, 3)]
+    assert [client.closed for client in (*clients, *refused)] == [False, False, False, True, True]
+    assert cell.doors[1].service.counters.connections_refused == 2
     await settle()
     clients[0].lose()
     assert not RawClient(cell, address="10.0.0.1").closed
+
+
+@in_loop
+async def test_the_oldest_that_has_said_nothing_gives_way() -> None:
+    cell = FakeCell(options=ServiceOptions(connections_max=3)).start()
+    session = await RawClient(cell).connect()
+    silent = [RawClient(cell) for _ in range(2)]
+    newcomer = await RawClient(cell).connect()
+    assert not newcomer.closed and not session.closed
+    assert [client.transport.aborted for client in silent] == [True, False]
+    other = await RawClient(cell).connect()
+    assert silent[1].transport.aborted and not other.closed
+    assert RawClient(cell).closed, "all have sessions"
+    assert not any(client.closed for client in (session, newcomer, other))
+
+
+@in_loop
+async def test_of_a_crowded_address_only_its_own_give_way() -> None:
+    cell = FakeCell(options=ServiceOptions(connections_max=9, connections_per_address_max=2)).start()
+    elsewhere = RawClient(cell, address="10.0.0.9")
+    crowd = [RawClient(cell, address="10.0.0.1") for _ in range(3)]
+    assert [client.closed for client in (elsewhere, *crowd)] == [False, False, False, True]
+    await elsewhere.connect()
+    newest = RawClient(cell, address="10.0.0.1")
+    assert [client.closed for client in (elsewhere, *crowd, newest)] == [False, True, False, True, False]
+
+
+@in_loop
+async def test_whoever_waits_for_its_session_does_not_give_way() -> None:
+    """Else many who come at once would drive each other out."""
+    cell = FakeCell(options=ServiceOptions(connections_max=1), auto=False).start()
+    waiting = RawClient(cell)
+    waiting.send(waiting.hello())
+    assert RawClient(cell).closed and not waiting.closed
 
 
 # --- bad input -------------------------------------------------------------------------

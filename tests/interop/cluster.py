@@ -53,8 +53,9 @@ def eventually(what: str, condition: Callable[[], Any], deadline_s: float = DEAD
 class Node:
     """One node: its files, its ports, and its process while there is one."""
 
-    def __init__(self, number: int, folder: Path, ports: Ports) -> None:
+    def __init__(self, number: int, folder: Path, ports: Ports, descriptors: int = 0) -> None:
         self.number, self.folder, self.ports = number, folder, ports
+        self._limit = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"] if descriptors else []
         self.config = folder / "loggos.toml"
         self.data = folder / "data"
         self.output = folder / "output.log"
@@ -76,7 +77,7 @@ class Node:
         assert not self.runs, f"node {self.number} runs already"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "loggos.cli.main", "node", "--config", str(self.config)],
+                [*self._limit, sys.executable, "-m", "loggos.cli.main", "node", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -144,13 +145,19 @@ class Node:
 
 
 class Cluster:
-    """Voters numbered from 1. `coordination`: that table of every node's configuration, more than the defaults."""
+    """Voters numbered from 1. `coordination`: that table of every node's configuration, more than the defaults. `descriptors`:
+    how many each node may have open, unless 0."""
 
     def __init__(
-        self, folder: Path, nodes: int = 3, coordination: Mapping[str, object] | None = None, cell: str = "test"
+        self,
+        folder: Path,
+        nodes: int = 3,
+        coordination: Mapping[str, object] | None = None,
+        cell: str = "test",
+        descriptors: int = 0,
     ) -> None:
         base = free_base(HOST, nodes, start=random.SystemRandom().randrange(20_000, 30_000, 10 * nodes))
-        self.nodes = {n: Node(n, folder / f"node{n}", ports_of(base, n)) for n in range(1, nodes + 1)}
+        self.nodes = {n: Node(n, folder / f"node{n}", ports_of(base, n), descriptors) for n in range(1, nodes + 1)}
         self.cell = cell
         for node in self.nodes.values():
             node.folder.mkdir(parents=True)
@@ -178,10 +185,15 @@ class Cluster:
     @classmethod
     @contextmanager
     def running(
-        cls, folder: Path, nodes: int = 3, coordination: Mapping[str, object] | None = None, cell: str = "test"
+        cls,
+        folder: Path,
+        nodes: int = 3,
+        coordination: Mapping[str, object] | None = None,
+        cell: str = "test",
+        descriptors: int = 0,
     ) -> Iterator[Cluster]:
         """A cluster whose nodes all serve; everything is stopped afterwards, whatever happened."""
-        cluster = cls(folder, nodes, coordination, cell)
+        cluster = cls(folder, nodes, coordination, cell, descriptors)
         try:
             for node in cluster.nodes.values():
                 node.start()

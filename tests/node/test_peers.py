@@ -141,3 +141,68 @@ def test_a_machine_that_is_back_is_dialled_as_soon_as_it_is_heard(away_s: float)
         await cell.until_equal()
 
     in_simulation(scenario)
+
+
+class Owner:
+    """Counts what it loses."""
+
+    lost = 0
+
+    def peer_hello(self, node: NodeId, hello: Hello) -> None:
+        raise AssertionError("nobody dials it")
+
+    def peer_frame(self, node: NodeId, incarnation: Incarnation, kind: Type, body: bytes) -> None:
+        raise AssertionError("nobody dials it")
+
+    def peer_foreign(self, node: NodeId) -> None:
+        raise AssertionError("nobody dials it")
+
+    def peer_lost(self, node: NodeId) -> None:
+        self.lost += 1
+
+
+class GivenUp:
+    """A network whose first connection is made, and given up in the same turn, without a word to its protocol: as uvloop does it
+    when a deadline falls into that turn."""
+
+    def __init__(self, world: World) -> None:
+        self._network = world.network
+        self.attempts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    async def connect(self, host: str, port: int, factory: ProtocolFactory) -> Any:
+        self.attempts += 1
+        if self.attempts > 1:
+            return await self._network.connect(host, port, factory)
+        transport, _ = await self._network.connect(host, port, asyncio.Protocol)
+        factory().connection_made(transport)
+        raise TimeoutError
+
+
+def test_a_connection_given_up_as_it_was_made_is_not_used() -> None:
+    hello = Hello(PROTOCOL, "kit", 1, 7, Standing.ESTABLISHED, [1, 2], 0)
+    with SimWorld(1) as world:
+        one, two, owner = world.host("one"), world.host("two"), Owner()
+
+        async def serve(ports: World) -> None:
+            await ports.network.listen("", PEER_PORT, asyncio.Protocol)
+
+        async def dial(ports: World) -> None:
+            network = ports.network = GivenUp(ports)
+            addresses = {NodeId(1): (one.address, PEER_PORT), NodeId(2): (two.address, PEER_PORT)}
+            mesh = Mesh(ports, owner, hello, addresses, print, print)
+            await mesh.start("", PEER_PORT)
+            link = mesh.links[NodeId(2)]
+            await until(lambda: network.attempts == 2, 1)
+            assert owner.lost == 1, "it is known as soon as it is given up"
+            await until(lambda: link.transport is not None, 1)
+            assert owner.lost == 1
+
+        async def scenario() -> None:
+            await two.start(serve)
+            await one.start(dial)
+
+        world.run(scenario())
+        assert not world.failures

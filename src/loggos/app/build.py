@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loggos import __released__, __version__
-from loggos.base.limits import CONNECTIONS_PER_ADDRESS_MAX
+from loggos.app.room import Room
 from loggos.base.ports import World
 from loggos.coordination import figures
 from loggos.coordination.machine import CoordinationMachine
@@ -33,7 +33,7 @@ class Parts:
     door: type[ZooKeeperDoor] = ZooKeeperDoor
 
 
-def service_options(config: NodeConfig) -> ServiceOptions:
+def service_options(config: NodeConfig, room: Room = Room()) -> ServiceOptions:
     """What the coordination service is told. The version that monitoring reads is the ZooKeeper release whose protocol is spoken,
     then ours; its date is that of our release."""
     shown = (
@@ -46,7 +46,8 @@ def service_options(config: NodeConfig) -> ServiceOptions:
     return ServiceOptions(
         super_digest=config.coordination.superuser_digest.encode() or None,
         tick_ms=config.coordination.tick_ms,
-        connections_per_address_max=config.coordination.connections_per_address_max or CONNECTIONS_PER_ADDRESS_MAX,
+        connections_max=room.clients,
+        connections_per_address_max=config.coordination.connections_per_address_max or room.clients_per_address,
         version=f"{ZOOKEEPER_VERSION}-loggos-{__version__}",
         built_on=f"{__released__} 00:00 UTC",
         environment=(("loggos.version", __version__), ("host.name", config.host)),
@@ -56,15 +57,21 @@ def service_options(config: NodeConfig) -> ServiceOptions:
 
 
 class Node:
-    """A running node. `zookeeper_port` is the real one, also when the configuration asked for any."""
+    """A running node. `zookeeper_port` is the real one, also when the configuration asked for any. `room`: for connections."""
 
     def __init__(
-        self, config: NodeConfig, world: World, log: Logger, fatal: Callable[[BaseException], None], parts: Parts
+        self,
+        config: NodeConfig,
+        world: World,
+        log: Logger,
+        fatal: Callable[[BaseException], None],
+        parts: Parts,
+        room: Room = Room(),
     ) -> None:
         self.config, self.world, self.log = config, world, log
-        self._parts = parts
+        self._parts, self._room = parts, room
         self.machine = parts.machine()
-        self.member = parts.member_type(config, world, lambda: [self.machine], log, fatal, parts.member)
+        self.member = parts.member_type(config, world, lambda: [self.machine], log, fatal, parts.member, room.newcomers)
         self.service: CoordinationService | None = None
         self.door: ZooKeeperDoor | None = None
         self.zookeeper_port = config.ports.zookeeper
@@ -74,7 +81,7 @@ class Node:
         overwritten. OSError: a port is taken."""
         await self.member.start(self._attach)
         assert self.service is not None
-        self.door = self._parts.door(self.service)
+        self.door = self._parts.door(self.service, lambda: self.member.metrics.count("client_connections_refused"))
         server = await self.door.listen(self.world.network, self.config.host, self.config.ports.zookeeper)
         self.zookeeper_port = server.port
         figures.register_door(self.door, self.member.metrics)
@@ -82,7 +89,7 @@ class Node:
 
     def _attach(self, replica: Replica) -> None:
         world = self.world
-        options = service_options(self.config)
+        options = service_options(self.config, self._room)
         self.service = self._parts.service(
             replica, self.machine, world.clock, world.entropy, world.spawner, node=self.config.node, options=options
         )

@@ -87,6 +87,9 @@ PEER_RECONNECT_MS: Final = 50
 # a peer that came back would wait for the next one; far above a round trip between regions
 PEER_DIAL_MS: Final = 1_000
 PEER_SUSPECT_MS: Final = 1_000  # a connection older than this is dialled anew once the peer turns out to have been away
+PEER_NEWCOMERS_MAX: Final = 64  # connections to the peer port without a hello so far; beyond it the oldest of them is closed
+PEER_HELLO_DEADLINE_MS: Final = 5_000  # and one that has said none by then: a peer says it at once
+PEER_HELLO_BYTES_MAX: Final = 64 << 10  # that such a connection may send: a hello has some hundred bytes
 # bytes that a peer's machine does not confirm for this long end the connection: by itself TCP would wait up to 120 s between
 # two attempts, and a peer that came back would hear nothing meanwhile
 PEER_USER_TIMEOUT_MS: Final = 5_000
@@ -97,6 +100,12 @@ LOG_FILE_BYTES_MAX: Final = 16 << 20  # of the log file in the data directory; o
 TICK_MS: Final = 10  # the replica's timer
 FIRST_START_LOG_MS: Final = 2_000  # how often a node that waits for the other founding voters says so
 BARRIER_TIMEOUT_MS: Final = 5_000
+
+# descriptors of a process that are not for its doors: journal, snapshots, logs, listeners and the loop take about 30, connections
+# that are accepted in one turn and not yet refused up to 96 where the loop is asyncio's own
+DESCRIPTORS_RESERVED: Final = 128
+DESCRIPTORS_PER_PEER: Final = 4  # one connection each way, and each once more while it is replaced
+SMALL_DOOR_SHARE: Final = 16  # the console and newcomers at the peer port get at most one in so many descriptors each
 
 REMOTE_CREDIT_BYTES: Final = 4 << 20  # commands that one following process has proposed and not seen applied
 REMOTE_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one following process; beyond it it is cut off and syncs again
@@ -113,7 +122,8 @@ JUTE_FRAME_BYTES_MAX: Final = 0xFFFFF  # jute.maxbuffer: 1,048,575
 SESSION_TICK_MS: Final = 2_000  # ZooKeeper's tickTime: session timeouts are clamped to [2, 20] ticks
 SESSION_TICK_MS_MIN: Final = 50  # a shorter tick would end sessions between two touches (HEARTBEAT_MS)
 SESSION_TICK_MS_MAX: Final = (2**31 - 1) // 20  # a session timeout of 20 ticks travels in a signed 32-bit field
-CONNECTIONS_MAX: Final = 20_000
+CONNECTIONS_MAX: Final = 20_000  # of clients; fewer where the process may not have so many descriptors (app/room.py)
+CONNECTIONS_MIN: Final = 16  # a process that has no room for so many clients is no node
 CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
 CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
 CLIENT_PIPELINE_MAX: Final = 10_000  # unanswered requests of one connection; beyond it the door stops reading
@@ -147,7 +157,8 @@ ACL_TABLE_MAX: Final = 4_096  # distinct access control lists shared between zno
 RESTORE_STEP_ITEMS: Final = 500  # of a snapshot that is installed, between two turns of the loop: about 1 ms
 SNAPSHOT_SLICE_ITEMS: Final = 2_000  # items one snapshot slice looks at: about 2 ms, also where they take few bytes
 CONNECT_FRAME_BYTES_MAX: Final = 1_024  # the first frame of a connection: 44 or 45 bytes from every known client
-CONNECTIONS_PER_ADDRESS_MAX: Final = 10_000  # half of all, so that one address cannot take every connection
+# half of all, so that one address cannot take every connection; of fewer where there is room for fewer
+CONNECTIONS_PER_ADDRESS_MAX: Final = 10_000
 CLIENT_PIPELINE_BYTES_MAX: Final = 4 << 20  # unanswered request bytes held for one connection; beyond it the door stops reading
 # reads of one connection that wait for its own writes: bounds the replies made at once to 64 MB
 CLIENT_WAITING_READS_MAX: Final = 64
@@ -171,7 +182,7 @@ TOUCHES_PER_NOTE_MAX: Final = 8_192  # session ids in one note to the leader: 64
 BENCH_RELAY_BYTES_MAX: Final = 16 << 20  # held back in one direction of one connection; beyond it the relay stops reading
 
 # --- console ---------------------------------------------------------------------------------------------------------------
-CONSOLE_CONNECTIONS_MAX: Final = 64  # scrapers and a few browsers
+CONSOLE_CONNECTIONS_MAX: Final = 64  # scrapers and a few browsers; beyond it the oldest connection is closed
 CONSOLE_REQUEST_BYTES_MAX: Final = 16 << 10  # a request's head
 CONSOLE_DEADLINE_MS: Final = 10_000  # from connecting to the end of the answer
 

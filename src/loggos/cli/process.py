@@ -19,10 +19,12 @@ from prometheus_client import ProcessCollector
 
 from loggos.app.build import Node, Parts
 from loggos.app.processes import stop_signals
+from loggos.app.room import Room, descriptors_for_all, room_for
 from loggos.base.errors import ConfigError, LoggosError
-from loggos.base.limits import UP_STOP_TIMEOUT_MS
+from loggos.base.limits import CONNECTIONS_MAX, UP_STOP_TIMEOUT_MS
 from loggos.cli.ports import refuse_taken
 from loggos.console.http import Console, Page
+from loggos.host.descriptors import raise_descriptor_limit
 from loggos.host.disk import make_directory
 from loggos.host.logs import EventLog, gathered
 from loggos.host.loop import run, settle_garbage
@@ -74,9 +76,10 @@ class NodeProcess:
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._left_alone, loop, self._lifeline)
         make_data_directory(Path(self.config.data))
+        room = self._room()
         self._world = HostWorld(self.config.data, on_failure=lambda name, error: self.fatal(error))
-        node = Node(self.config, self._world, self.log, self.fatal, self._parts or Parts())
-        console = Console(pages_of(node))
+        node = Node(self.config, self._world, self.log, self.fatal, self._parts or Parts(), room)
+        console = Console(pages_of(node), room.console, lambda: node.member.metrics.count("console_connections_refused"))
         starting = self._world.spawner.spawn(self._start(node, console), "start")
         await self._stop.wait()
         if self.exit_code != EXIT_OK:
@@ -86,6 +89,20 @@ class NodeProcess:
         await node.stop()
         await asyncio.sleep(0)
         return EXIT_OK
+
+    def _room(self) -> Room:
+        """For connections, by what this process may have open; said once if that is little. ConfigError: too little."""
+        descriptors, peers = raise_descriptor_limit(), len(self.config.peer_addresses()) - 1
+        room = room_for(descriptors, peers)
+        if room.clients < CONNECTIONS_MAX:
+            self.log(
+                "takes fewer clients than it could",
+                clients=room.clients,
+                why=f"the hard limit of open files is {descriptors}",
+                mend=f"raise it to {descriptors_for_all(peers)} for {CONNECTIONS_MAX} clients: ulimit -Hn, LimitNOFILE of a "
+                "systemd unit, --ulimit nofile of a container",
+            )
+        return room
 
     async def _start(self, node: Node, console: Console) -> None:
         try:

@@ -1,8 +1,8 @@
 """A very small HTTP server for one node's figures, on h11.
 
 Read only: GET and HEAD. Every connection answers one request and closes; a request must arrive within
-CONSOLE_DEADLINE_MS and CONSOLE_REQUEST_BYTES_MAX. It knows pages as functions that give (content type, bytes); it
-must not know what they say.
+CONSOLE_DEADLINE_MS and CONSOLE_REQUEST_BYTES_MAX. Where there is no room for another connection, the oldest is closed: it
+has had time to ask. It knows pages as functions that give (content type, bytes); it must not know what they say.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._console.open) >= CONSOLE_CONNECTIONS_MAX:
-            self._transport.abort()
-            return
-        self._console.open[self] = None
         self._deadline = asyncio.get_running_loop().call_later(CONSOLE_DEADLINE_MS / 1000, self._transport.abort)
+        self._console.came(self)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._console.open.pop(self, None)
@@ -79,16 +80,30 @@ class _Connection(asyncio.Protocol):
 
 
 class Console:
-    """`pages`: path → page. `await listen(…)` gives the port."""
+    """`pages`: path → page. `await listen(…)` gives the port. `refused()` is told of each connection that had to make room."""
 
-    def __init__(self, pages: Mapping[str, Page]) -> None:
+    def __init__(
+        self,
+        pages: Mapping[str, Page],
+        connections_max: int = CONSOLE_CONNECTIONS_MAX,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
         self.pages = dict(pages)
-        self.open: dict[_Connection, None] = {}
+        self.open: dict[_Connection, None] = {}  # the oldest first
+        self._connections_max, self._refused = connections_max, refused
         self._server: Server | None = None
 
     async def listen(self, network: Network, host: str, port: int) -> int:
         self._server = await network.listen(host, port, lambda: _Connection(self))
         return self._server.port
+
+    def came(self, connection: _Connection) -> None:
+        self.open[connection] = None
+        if len(self.open) > self._connections_max:
+            oldest = next(iter(self.open))
+            del self.open[oldest]
+            oldest.abort()
+            self._refused()
 
     def close(self) -> None:
         if self._server is not None:

@@ -25,7 +25,7 @@ import msgspec
 
 from loggos.base.errors import ConfigError, DamageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
-from loggos.base.limits import FIRST_START_LOG_MS
+from loggos.base.limits import FIRST_START_LOG_MS, PEER_NEWCOMERS_MAX
 from loggos.base.ports import World
 from loggos.consensus.engine import Paxos
 from loggos.consensus.types import HardState, Membership, Restored
@@ -83,6 +83,7 @@ class Member:
         log: Logger,
         fatal: Callable[[BaseException], None],
         parts: MemberParts | None = None,
+        newcomers_max: int = PEER_NEWCOMERS_MAX,
     ) -> None:
         self.config, self.world, self.log = config, world, log
         self.metrics = Metrics()
@@ -95,7 +96,8 @@ class Member:
         self._foreign: set[NodeId] = set()  # peers' places taken by nodes of another cell
         self._is_lost = False  # whatever this directory's earlier lives promised, nobody knows any more
         self._heard = asyncio.Event()
-        self.mesh = Mesh(world, self, self._hello(Standing.EMPTY, 0, NO_FOUNDING), config.peer_addresses(), log)
+        hello, addresses = self._hello(Standing.EMPTY, 0, NO_FOUNDING), config.peer_addresses()
+        self.mesh = Mesh(world, self, hello, addresses, log, self.metrics.count, newcomers_max)
 
     # --- start ---------------------------------------------------------------------------------------------------------------
 

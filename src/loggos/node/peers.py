@@ -5,7 +5,8 @@ dropped, for consensus sends again what matters. A connection begins with the di
 and version. A peer whose way to us broke, or that dials anew though its old connection still stands here, was away: our
 own connection to it may be dead without a sign, or wait long before it sends again, so it is dialled anew as well. An
 attempt to dial has a deadline, and ends at once when the peer is heard: its first packet may have been lost, and the
-system would repeat it ever more seldom. It must not know what frames mean beyond hello.
+system would repeat it ever more seldom. Connections that have said no hello are few and short-lived: the oldest makes
+room for the newest, since a peer says it at once. It must not know what frames mean beyond hello.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from loggos.base.errors import PeerError
 from loggos.base.ids import NO_NODE, Incarnation, NodeId
 from loggos.base.limits import (
     PEER_DIAL_MS,
+    PEER_HELLO_BYTES_MAX,
+    PEER_HELLO_DEADLINE_MS,
+    PEER_NEWCOMERS_MAX,
     PEER_QUEUE_BYTES_MAX,
     PEER_RECONNECT_MS,
     PEER_SUSPECT_MS,
@@ -189,15 +193,22 @@ class _Inbound(asyncio.Protocol):
         self._mesh = mesh
         self._reader = FrameReader(self._frame)
         self._hello: Hello | None = None
+        self._early_bytes = 0  # sent before the hello was whole
         self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None  # of the hello
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._mesh.inbound[self] = None
+        self._deadline = self._mesh.world.loop.call_later(PEER_HELLO_DEADLINE_MS / 1000, self._mesh.give_up, self)
+        self._mesh.came(self)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
+            if self._hello is None:
+                self._early_bytes += len(data)
+                if self._early_bytes > PEER_HELLO_BYTES_MAX:
+                    raise PeerError(f"no hello in the first {self._early_bytes} bytes")
         except PeerError as error:
             self._mesh.note_bad_peer(self._hello, error)
             self.abort()
@@ -215,6 +226,7 @@ class _Inbound(asyncio.Protocol):
         node = NodeId(hello.node)
         older = self._mesh.receiving.get(node)
         self._hello = hello
+        self._is_known()
         self._mesh.receiving[node] = self
         link = self._mesh.links[node]
         if older is not None and older is not self:
@@ -224,12 +236,19 @@ class _Inbound(asyncio.Protocol):
         link.heard()
         self._mesh.owner.peer_hello(node, hello)
 
+    def _is_known(self) -> None:
+        """No newcomer any more: it has said who it is, or it is gone."""
+        self._mesh.newcomers.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._mesh.inbound.pop(self, None)
+        self._is_known()
         self._transport = None
         node = NodeId(self._hello.node) if self._hello is not None else NO_NODE
         if self._mesh.receiving.get(node) is self:
@@ -239,14 +258,23 @@ class _Inbound(asyncio.Protocol):
 
 
 class Mesh:
-    """All connections of one node to its peers."""
+    """All connections of one node to its peers. `count(name)`: of the metrics."""
 
     def __init__(
-        self, world: World, owner: MeshOwner, hello: Hello, addresses: dict[NodeId, tuple[str, int]], log: Callable[..., Any]
+        self,
+        world: World,
+        owner: MeshOwner,
+        hello: Hello,
+        addresses: dict[NodeId, tuple[str, int]],
+        log: Callable[..., Any],
+        count: Callable[[str], None],
+        newcomers_max: int = PEER_NEWCOMERS_MAX,
     ) -> None:
-        self.world, self.owner, self.hello, self._log = world, owner, hello, log
+        self.world, self.owner, self.hello, self._log, self._count = world, owner, hello, log, count
         self.closing = False
         self.inbound: dict[_Inbound, None] = {}
+        self.newcomers: dict[_Inbound, None] = {}  # those of them that have said no hello, the oldest first
+        self._newcomers_max = newcomers_max
         self.receiving: dict[NodeId, _Inbound] = {}
         self.links = {node: Link(self, node, address) for node, address in addresses.items() if node != hello.node}
         self._server: Server | None = None
@@ -257,6 +285,18 @@ class Mesh:
         self._server = await self.world.network.listen(host, port, lambda: _Inbound(self))
         for link in self.links.values():
             self.world.spawner.spawn(link.keep_dialling(), f"dial-{link.node}")
+
+    def came(self, inbound: _Inbound) -> None:
+        """Somebody has connected."""
+        self.inbound[inbound] = self.newcomers[inbound] = None
+        if len(self.newcomers) > self._newcomers_max:
+            self.give_up(next(iter(self.newcomers)))
+
+    def give_up(self, inbound: _Inbound) -> None:
+        """A connection that has said no hello, in time or before others needed its place."""
+        self.newcomers.pop(inbound, None)
+        self._count("peer_connections_refused")
+        inbound.abort()
 
     def become(self, hello: Hello) -> None:
         """This node's identity has changed: tell everyone."""

@@ -1,7 +1,8 @@
 """The ZooKeeper front door: a listening end point and the connections behind it.
 
-It admits connections within the limits, closes those that do not introduce themselves in time, do not end a request that they
-began or do not take their last bytes, and knows them all for the four-letter words. Must not know: requests, the log.
+It admits connections within the limits, where the oldest that has said nothing makes room for the newest, closes those that
+do not introduce themselves in time, do not end a request that they began or do not take their last bytes, and knows them all for
+the four-letter words. Must not know: requests, the log.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from loggos.base.limits import CONNECT_DEADLINE_MS
 from loggos.base.ports import Network, Server
 from loggos.coordination.service import CoordinationService
 from loggos.coordination.zookeeper.connection import Connection
-from loggos.coordination.zookeeper.output import NO_EVENT, REFUSED, Output
+from loggos.coordination.zookeeper.output import HELLO, NO_EVENT, REFUSED, Output
 
 
 class ZooKeeperDoor:
-    """`listen` as often as there are addresses; `factory` for protocols on other transports."""
+    """`listen` as often as there are addresses; `factory` for protocols on other transports. `refused()` is told of each
+    connection for which there is no room."""
 
-    def __init__(self, service: CoordinationService) -> None:
+    def __init__(self, service: CoordinationService, refused: Callable[[], None] = lambda: None) -> None:
         self.service = service
+        self._refused = refused
         self.connections: dict[Connection, None] = {}
         self.port = 0
         self.started_s = service.clock.monotonic()
@@ -68,11 +71,25 @@ class ZooKeeperDoor:
         here = self._by_address.get(connection.address, 0)
         self.connections[connection] = None
         self._by_address[connection.address] = here + 1
-        if len(self.connections) > options.connections_max or here >= options.connections_per_address_max:
+        is_crowded = here >= options.connections_per_address_max
+        if is_crowded or len(self.connections) > options.connections_max:
             self.service.counters.connections_refused += 1
-            return False
+            self._refused()
+            if not self._gives_way(connection.address if is_crowded else None):
+                return False
         self.service.counters.connections_accepted += 1
         self._introducing[connection] = self._deadline_s()
+        return True
+
+    def _gives_way(self, address: str | None) -> bool:
+        """Close the connection that has been without a session for longest, if it has not asked for one, and is from `address` if
+        that is told: whoever connects only to be silent keeps nobody out."""
+        oldest = next(iter(self._introducing), None)
+        if oldest is None or oldest.state != HELLO or address not in (None, oldest.address):
+            return False
+        assert isinstance(oldest, Connection)
+        oldest.close("it said nothing, and others need its place", abort=True)
+        self.dismiss(oldest)
         return True
 
     def dismiss(self, connection: Connection) -> None:
