@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from loggos.base.ids import NodeId
-from loggos.node.peers import Link
-from tests.node.kit import Cell, CellNode, SimSite, in_simulation, until
+from loggos.base.ids import Incarnation, NodeId
+from loggos.base.ports import ProtocolFactory, World
+from loggos.node.peers import Link, Mesh
+from loggos.node.wire import PROTOCOL, Hello, Standing, Type
+from loggos.sim.world import SimWorld
+from tests.node.kit import PEER_PORT, Cell, CellNode, SimSite, in_simulation, until
 
 
 def site_of(cell: Cell) -> SimSite:

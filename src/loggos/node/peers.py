@@ -83,6 +83,7 @@ class Link:
         self._outgoing: list[Buffer] = []
         self._opened_s = 0.0
         self._attempt: asyncio.Timeout | None = None  # to connect, under way
+        self._attempted_s = 0.0  # when it began
         self._is_heard = False  # the peer reached us meanwhile
         self.dropped = 0
         self.closed_event = asyncio.Event()
@@ -151,6 +152,7 @@ class Link:
             self.closed_event.clear()
             self._is_heard = False
             if await self._dial():
+                self._is_heard = False
                 await self.closed_event.wait()
             if not self._is_heard:
                 await asyncio.sleep(PEER_RECONNECT_MS / 1000)
@@ -169,21 +171,25 @@ class Link:
         return False
 
     async def _attempt_at(self, address: str, port: int) -> bool:
+        protocol = _Outbound(self)
+        self._attempted_s = self._mesh.world.loop.time()
         try:
             async with asyncio.timeout(PEER_DIAL_MS / 1000) as self._attempt:
-                await self._mesh.world.network.connect(address, port, lambda: _Outbound(self))
+                await self._mesh.world.network.connect(address, port, lambda: protocol)
         except OSError:  # TimeoutError is one
+            self.closed(protocol)  # given up just when it was made: not every loop says then that it is lost
             return False
         finally:
             self._attempt = None
         return True
 
     def heard(self) -> None:
-        """The peer has reached us, so it can be reached: an attempt begun before gives way to one that begins now."""
+        """The peer has reached us, so it can be reached: an attempt begun before gives way to a new one, unless it has hardly
+        had the time to succeed."""
         attempt = self._attempt
         if self.transport is None and attempt is not None and not attempt.expired():
             self._is_heard = True
-            attempt.reschedule(self._mesh.world.loop.time())
+            attempt.reschedule(max(self._mesh.world.loop.time(), self._attempted_s + PEER_RECONNECT_MS / 1000))
 
 
 class _Inbound(asyncio.Protocol):
