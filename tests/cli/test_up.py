@@ -23,8 +23,10 @@ from loggos.app.processes import child_environment
 from loggos.base.errors import ConfigError
 from loggos.cli.ports import free_base
 from loggos.cli.process import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Reporter
+from loggos.cli.status import ask_all
 from loggos.cli.up import RunNode, UpOptions, up
 from loggos.node.config import NodeConfig
+from tests.interop.cluster import eventually
 
 pytestmark = pytest.mark.process
 
@@ -285,3 +287,18 @@ def test_without_its_terminal_it_goes_on_if_it_was_told_to(tmp_path: Path) -> No
         assert process.stderr.readline().startswith("loggos: node 3 has died: killed by SIGKILL")
         address = described["nodes"][0]["zookeeper"].split(":")
         wire.Session((address[0], int(address[1])), session_ms=4_000, timeout_s=DEADLINE_S).close()
+
+
+def test_status_of_any_node_is_that_of_the_cell(tmp_path: Path) -> None:
+    with running(tmp_path, "--ephemeral", "--base-port", str(base_port())) as (_, description):
+        addresses = [node["zookeeper"] for node in description["nodes"]]
+        for address in addresses:
+            answers = eventually("all are heard of", lambda at=address: len(found := ask_all(at, DEADLINE_S)) == 3 and found)
+            assert [answer["address"] for answer in answers] == addresses
+        followers = [place for place in range(3) if answers[place]["mode"] == "follower"]
+        assert len(followers) == 2 and [answer["mode"] for answer in answers].count("leader") == 1
+        dead = followers[0]
+        os.kill(description["nodes"][dead]["pid"], signal.SIGKILL)
+        wait_gone([psutil.Process(description["nodes"][dead]["pid"])])
+        told = ask_all(addresses[followers[1]], DEADLINE_S)
+        assert ["error" in answer for answer in told] == [place == dead for place in range(3)]

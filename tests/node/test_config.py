@@ -220,6 +220,13 @@ def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
+def test_where_clients_reach_a_node() -> None:
+    """Where its peers do; a wildcard is no place to connect to."""
+    assert from_dict(changed(ports={"zookeeper": 9})).client_address == "127.0.0.1:9"
+    assert from_dict(changed(ports={"zookeeper": 0})).client_address == ""
+    assert from_dict(changed(host="::", insecure=True, voters={"1": "[2001:db8::1]:1"})).client_address == "[2001:db8::1]:2181"
+
+
 def test_addresses() -> None:
     assert parse_address("node_1.example.org.:1") == ("node_1.example.org.", 1)
     assert from_dict(changed(coordination={"tick_ms": 107_374_182})).coordination.tick_ms * 20 < 2**31

@@ -42,6 +42,7 @@ def service_options(config: NodeConfig, room: Room = Room()) -> ServiceOptions:
         ("tickTime", str(config.coordination.tick_ms)),
         ("serverId", str(config.id)),
         ("cell", config.cell),
+        ("consolePort", str(config.ports.console)),
     )
     return ServiceOptions(
         super_digest=config.coordination.superuser_digest.encode() or None,
@@ -138,6 +139,7 @@ class Node:
             "sessions": len(self.machine.sessions),
             "znodes": len(self.machine.tree.nodes),
             "zookeeper": f"{self.config.host}:{self.zookeeper_port}",
+            "nodes": {str(int(node)): address for node, address in self.member.client_addresses().items()},
         }
 
     async def stop(self, grace_s: float = 0.3) -> None:

@@ -190,6 +190,7 @@ CONSOLE_DEADLINE_MS: Final = 10_000  # from connecting to the end of the answer
 UP_START_TIMEOUT_MS: Final = 60_000  # a local cluster that does not serve by then is given up
 UP_STOP_TIMEOUT_MS: Final = 10_000  # a node that does not stop by then is killed
 STATUS_TIMEOUT_MS: Final = 3_000  # one node's answer to `loggos status`
+STATUS_BYTES_MAX: Final = 1 << 20  # what is read of such an answer: a cell of 255 nodes is told in 20 KB
 
 # --- tour ------------------------------------------------------------------------------------------------------------------
 # anything the tour waits for; far above what a loaded machine needs, so that only a real failure ends it

@@ -123,12 +123,17 @@ def node(
 
 
 @app.command()
-def status(cluster: ClusterOption = DEFAULT_CLUSTER, as_json: JsonOption = False) -> None:
-    """What each named node says of itself. Exit code 3 if none answers, 1 if some do not."""
+def status(
+    cluster: ClusterOption = DEFAULT_CLUSTER,
+    only: Annotated[bool, typer.Option("--only", help="Not the others, though one address is named")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What each node says of itself: of one that is named the whole cell, of several just those. Exit code 3 if none answers,
+    1 if some do not."""
     from loggos.cli.status import ask_all
     from loggos.cli.tables import show_status
 
-    answers = ask_all(cluster, STATUS_TIMEOUT_MS / 1000)
+    answers = ask_all(cluster, STATUS_TIMEOUT_MS / 1000, only)
     if as_json:
         print(json.dumps({"nodes": answers}))
     else:

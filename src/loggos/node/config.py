@@ -89,6 +89,12 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Where the other nodes reach this one."""
         return self.peer_addresses()[self.node]
 
+    @property
+    def client_address(self) -> str:
+        """Where clients reach it: "host:port", or "" if the system is to choose the port."""
+        host, port = self.own_address[0], self.ports.zookeeper
+        return "" if not port else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
 
 def parse_address(text: str) -> tuple[str, int]:
     """("host", port) of "host:port"; ConfigError otherwise."""

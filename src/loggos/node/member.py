@@ -133,7 +133,8 @@ class Member:
         return self.config.peer_addresses()[self.config.node][1]
 
     def _hello(self, standing: Standing, incarnation: int, founding: int) -> Hello:
-        return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, [int(n) for n in self._voters], founding)
+        cell, voters = self.config.cell, [int(n) for n in self._voters]
+        return Hello(PROTOCOL, cell, self.config.id, incarnation, standing, voters, founding, self.config.client_address)
 
     def _hello_of(self, found: _Found) -> Hello:
         standing = Standing.VIRGIN if self._is_virgin(found) else Standing.ESTABLISHED
@@ -302,6 +303,12 @@ class Member:
         if self.replica is not None:
             self.replica.stop()
         self.mesh.close()
+
+    def client_addresses(self) -> dict[NodeId, str]:
+        """Where clients reach each node of the cell, by its own word; "" where this one has not heard it."""
+        heard = {node: hello.client for node, hello in self._hellos.items()}
+        heard[self.config.node] = self.config.client_address
+        return {node: heard.get(node, "") for node in self.config.peer_addresses()}
 
     # --- from the mesh -------------------------------------------------------------------------------------------------------
 

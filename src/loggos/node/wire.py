@@ -69,6 +69,7 @@ class Hello(msgspec.Struct, frozen=True):
     standing: int
     voters: list[int]
     founding: int  # of the cell (storage/identity.py); 0 while EMPTY
+    client: str = ""  # where clients reach it, for who asks after the whole cell; "": it does not say
 
 
 PROTOCOL: Final = 4
