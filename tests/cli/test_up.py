@@ -24,6 +24,7 @@ from loggos.base.errors import ConfigError
 from loggos.cli.ports import free_base
 from loggos.cli.process import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Reporter
 from loggos.cli.status import ask_all
+from loggos.cli.tables import show_nodes
 from loggos.cli.up import RunNode, UpOptions, up
 from loggos.node.config import NodeConfig
 from tests.interop.cluster import eventually
@@ -96,7 +97,9 @@ def test_a_node_that_is_damaged_stops_nobody_else(tmp_path: Path) -> None:
     heard = Heard()
     assert run(heard, pretend(node2=refuse("its journal is damaged", EXIT_FAILED)), tmp_path) == EXIT_FAILED
     assert heard.lines == ["node 2 cannot start: its journal is damaged; the others go on without it"]
-    assert [node.get("error") for node in heard.described["nodes"]] == [None, "its journal is damaged", None]
+    nodes = heard.described["nodes"]
+    assert [node.get("error") for node in nodes] == [None, "its journal is damaged", None]
+    assert [node["pid"] is None for node in nodes] == [False, True, False]
 
 
 def test_a_node_that_ends_without_a_word_stops_nobody_else(tmp_path: Path) -> None:
@@ -302,3 +305,11 @@ def test_status_of_any_node_is_that_of_the_cell(tmp_path: Path) -> None:
         wait_gone([psutil.Process(description["nodes"][dead]["pid"])])
         told = ask_all(addresses[followers[1]], DEADLINE_S)
         assert ["error" in answer for answer in told] == [place == dead for place in range(3)]
+
+
+def test_people_see_who_does_not_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"zookeeper": "127.0.0.1:1", "console": "http://127.0.0.1:4", "data": "d"}
+    show_nodes({"nodes": [{**node, "id": 1, "pid": 17}, {**node, "id": 2, "pid": None, "error": "it is damaged"}]})
+    title, _, first, second, connect = capsys.readouterr().out.splitlines()
+    assert title == "1 of 2 nodes serve; Ctrl-C stops them" and connect.endswith(": 127.0.0.1:1")
+    assert first.split()[:2] == ["1", "17"] and second.startswith("2     does not serve  127.0.0.1:1")

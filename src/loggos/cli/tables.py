@@ -28,11 +28,10 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 def show_nodes(description: dict[str, Any]) -> None:
     nodes = description["nodes"]
     serving = [n for n in nodes if "error" not in n]
-    columns, title = ["node", "pid", "zookeeper", "console", "data"], f"{len(nodes)} nodes serve; Ctrl-C stops them"
-    rows = [[str(n["id"]), str(n["pid"]), n["zookeeper"], n["console"], n["data"], n.get("error", "")] for n in nodes]
-    if len(serving) < len(nodes):
-        columns, title = [*columns, "problem"], f"{len(serving)} of {title}"
-    show(title, columns, [row[: len(columns)] for row in rows])
+    count = f"{len(nodes)}" if len(serving) == len(nodes) else f"{len(serving)} of {len(nodes)}"
+    pids = ["does not serve" if "error" in n else str(n["pid"]) for n in nodes]  # why not, stderr has told
+    rows = [(str(n["id"]), pid, n["zookeeper"], n["console"], n["data"]) for n, pid in zip(nodes, pids, strict=True)]
+    show(f"{count} nodes serve; Ctrl-C stops them", ("node", "pid", "zookeeper", "console", "data"), rows)
     print(f"connect with kazoo, or loggos.connect: {','.join(n['zookeeper'] for n in serving)}", flush=True)
 
 

@@ -226,14 +226,14 @@ class Cluster:
         return len(self.children) // 2 + 1
 
     def describe(self) -> dict[str, Any]:
-        """The line that `up --json` prints. A node that does not serve has an `error`."""
+        """The line that `up --json` prints. A node that does not serve has an `error`, and no pid if it has ended."""
         return {"nodes": [self._describe(child) for child in self.children]}
 
     def _describe(self, child: _Child) -> dict[str, Any]:
         config = child.config
         found = {
             "id": config.id,
-            "pid": child.pid,
+            "pid": None if child.why else child.pid,
             "zookeeper": f"{config.host}:{config.ports.zookeeper}",
             "console": f"http://{config.host}:{config.ports.console}",
             "data": config.data,
