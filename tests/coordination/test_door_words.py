@@ -9,7 +9,7 @@ import pytest
 from loggos.coordination.service import FOUR_LETTER_WORDS, ServiceOptions
 from loggos.coordination.zookeeper import four_letter
 from tests.coordination.fake_log import FakeCell
-from tests.coordination.raw_client import RawClient, in_loop
+from tests.coordination.raw_client import RawClient, in_loop, settle
 
 OPTIONS = ServiceOptions(
     version="3.8.4-loggos-0.1.0",
@@ -123,6 +123,44 @@ async def test_cons_has_the_details_of_a_session() -> None:
 
 
 @in_loop
+async def test_cons_tells_the_last_the_least_and_the_average_latency_apart() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    cell.logs[1].held = True
+    for seconds in (0.5, 0.125, 0.25):
+        client.send(client.set(b"/"))
+        await settle()
+        cell.clock.now_s += seconds
+        cell.logs[1].step()
+    assert "llat=250,minlat=125,avglat=291,maxlat=500)" in ask(cell, b"cons")
+    cell.logs[1].held = False
+    await client.do(*[client.ping()] * 2)
+    assert "minlat=0,avglat=175,maxlat=500)" in ask(cell, b"cons")
+    fresh = FakeCell().start()
+    await RawClient(fresh).connect()
+    assert "llat=0,minlat=0,avglat=0,maxlat=0)" in ask(fresh, b"cons")
+
+
+@in_loop
+async def test_mntr_has_the_size_of_the_data_who_waits_for_a_sync_and_what_the_node_adds() -> None:
+    cell = FakeCell(2, options=ServiceOptions(facts=lambda: {"learners": 1})).start()
+    client = await RawClient(cell).connect()
+    await client.do(client.create(b"/abc", b"12345"))
+    cell.logs[1].hold_barriers = True
+    await client.do(client.sync(), client.sync())
+
+    def values(node: int) -> dict[str, str]:
+        monitor = RawClient(cell, node)
+        monitor.send(b"mntr")
+        return dict(line.split("\t") for line in monitor.take().decode().splitlines())
+
+    leader, follower = values(1), values(2)
+    assert int(leader["zk_approximate_data_size"]) == len("//zookeeper/zookeeper/quota/zookeeper/config/abc12345")
+    assert leader["zk_pending_syncs"] == "2" and leader["zk_learners"] == "1"
+    assert "zk_pending_syncs" not in follower
+
+
+@in_loop
 async def test_mntr_is_tab_separated_and_has_what_monitors_read() -> None:
     lines = ask(await busy_cell(), b"mntr").splitlines()
     values = dict(line.split("\t") for line in lines)
@@ -179,6 +217,8 @@ async def test_the_mode_of_a_follower_and_of_a_cell_of_one() -> None:
     client.send(b"srvr")
     text = client.take().decode()
     assert "Mode: follower\n" in text and "Proposal" not in text
+    assert "Mode: observer\n" in ask(FakeCell(options=ServiceOptions(observer=True)).start(), b"srvr")
+    assert "zk_peer_state\tobserving - broadcast\n" in ask(FakeCell(options=ServiceOptions(observer=True)).start(), b"mntr")
     assert "Mode: standalone\n" in ask(FakeCell(options=ServiceOptions(standalone=True)).start(), b"srvr")
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from loggos import __released__, __version__
+from loggos.app.facts import members_text, monitored
 from loggos.app.room import Room
 from loggos.base.ports import World
 from loggos.coordination import figures
@@ -53,7 +55,9 @@ def service_options(config: NodeConfig, room: Room = Room()) -> ServiceOptions:
         built_on=f"{__released__} 00:00 UTC",
         environment=(("loggos.version", __version__), ("host.name", config.host)),
         configuration=shown,
-        standalone=len(config.voters) == 1,
+        standalone=len(config.peer_addresses()) == 1,
+        observer=str(config.id) in config.learners,
+        members=members_text(config),
     )
 
 
@@ -90,7 +94,8 @@ class Node:
 
     def _attach(self, replica: Replica) -> None:
         world = self.world
-        options = service_options(self.config, self._room)
+        facts = partial(monitored, self.config, world, replica)
+        options = replace(service_options(self.config, self._room), facts=facts)
         self.service = self._parts.service(
             replica, self.machine, world.clock, world.entropy, world.spawner, node=self.config.node, options=options
         )

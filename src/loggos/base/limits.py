@@ -163,7 +163,9 @@ CLIENT_PIPELINE_BYTES_MAX: Final = 4 << 20  # unanswered request bytes held for 
 # reads of one connection that wait for its own writes: bounds the replies made at once to 64 MB
 CLIENT_WAITING_READS_MAX: Final = 64
 MULTI_READ_BYTES_MAX: Final = 4 << 20  # results of one multi read: what Java clients take in one packet
-DESCENDANTS_COUNTED_MAX: Final = 20_000  # by one getAllChildrenNumber: about 5 ms of the loop
+CENSUS_SLICE_NODES: Final = 5_000  # nodes counted at a time by getAllChildrenNumber and for mntr: about 1.5 ms of the loop
+CENSUS_PAUSE_MS: Final = 4  # between two slices: a million nodes take about a second, and a quarter of the loop meanwhile
+CENSUS_WAITING_MAX: Final = 1_024  # counts of more nodes than that which wait for each other on one node
 CLIENT_OUTPUT_COUNT_BYTES: Final = 16 << 10  # unread replies of one client from which on they count among all that clients hold
 CLIENT_OUTPUT_PAUSE_BYTES: Final = 1 << 20  # unread replies of one client after which the door stops reading from it
 REQUESTS_PER_COMMAND_MAX: Final = 1_000  # requests in one run: bounds one apply to about 5 ms (rule 16)

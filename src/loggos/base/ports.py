@@ -148,6 +148,10 @@ class World(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
+    def descriptors(self) -> tuple[int, int] | None:
+        """File descriptors that this process has open, and how many it may have; None where it has none of its own."""
+        ...
+
 
 class Follower(Protocol):
     """What a service is told by the log. All calls come from the loop, in log order, and must return quickly."""

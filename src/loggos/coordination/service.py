@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, Protocol
 
@@ -41,6 +41,7 @@ from loggos.base.limits import (
 from loggos.base.ports import Clock, Entropy, Log, Spawner
 from loggos.coordination.acl import OPEN_ACL, permits
 from loggos.coordination.budget import Budget
+from loggos.coordination.census import Census
 from loggos.coordination.commands import (
     ATTACH,
     ATTACH_HEADER,
@@ -68,7 +69,8 @@ ZOOKEEPER_VERSION: Final = "3.8.4"  # whose protocol and texts are followed; mon
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
     """`super_digest`: "user:base64(sha1(user:password))" whose holder may do everything. `environment` and `configuration`:
-    what envi and conf show, in order. `standalone`: the cell is this node alone."""
+    what envi and conf show, in order. `standalone`: the cell is this node alone. `observer`: it follows, and has no vote.
+    `members`: what /zookeeper/config says. `facts`: what mntr says beyond what is known here, by name."""
 
     super_digest: bytes | None = None
     words: tuple[str, ...] = FOUR_LETTER_WORDS
@@ -84,6 +86,9 @@ class ServiceOptions:
     environment: tuple[tuple[str, str], ...] = ()
     configuration: tuple[tuple[str, str], ...] = ()
     standalone: bool = False
+    observer: bool = False
+    members: bytes = b""
+    facts: Callable[[], Mapping[str, object]] = dict
 
     @property
     def timeout_ms_min(self) -> int:
@@ -165,6 +170,7 @@ class CoordinationService:
         self.index = log.index
         self.counters = Counters()
         self.budget = self.make_budget()
+        self.census = Census(machine)
         self.watches: WatchTable[Client] = WatchTable()
         self.liveness = self.make_liveness()
         self.clients: dict[SessionId, Client] = {}
@@ -472,6 +478,8 @@ class CoordinationService:
         """As srvr says it."""
         if self.options.standalone:
             return "standalone"
+        if self.options.observer:
+            return "observer"
         return "leader" if self.liveness.leading else "follower"
 
     def metrics(self) -> dict[str, int | float]:

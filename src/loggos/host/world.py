@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -102,6 +104,13 @@ class HostWorld:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
+
+    def descriptors(self) -> tuple[int, int] | None:
+        try:
+            opened = len(os.listdir("/dev/fd")) - 1  # the one that looks is among them
+        except OSError:
+            return None  # a platform without it
+        return opened, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     def _stop_loop(self, task: str, error: BaseException) -> None:
         self._loop.stop()

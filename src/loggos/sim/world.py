@@ -67,6 +67,9 @@ class SimPorts:
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
+    def descriptors(self) -> tuple[int, int] | None:
+        return None
+
 
 class _LifeNetwork:
     def __init__(self, network: SimNetwork, life: Life) -> None:

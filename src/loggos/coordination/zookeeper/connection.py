@@ -5,7 +5,7 @@ Rules:
   made per frame.
 - A read is answered at once unless this session has writes (or reads that wait for them) before it: then it waits for those,
   and for nothing else. A write behind a waiting read begins a new command, so that the read is answered between the two.
-- A write behind a sync that is not done yet is not taken from the input until it is.
+- A write behind a sync, or a count of many nodes, that is not done yet is not taken from the input until it is.
 - Output is queued in the order in which it must be seen and leaves in one write per loop turn.
 - Everything is bounded: frames before they are kept, unanswered requests, waiting reads, unread output; and all of it together
   for all clients of the node. What is no request of the protocol closes the connection, and harms no other.
@@ -19,10 +19,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
-from loggos.base.errors import FrameError, OverloadedError
-from loggos.base.ids import Index, SessionId
+from loggos.base.errors import FrameError
+from loggos.base.ids import Index
 from loggos.base.limits import (
-    CATCH_UP_WAIT_MS,
     CLIENT_EARLY_BYTES_MAX,
     CLIENT_OUTPUT_COUNT_BYTES,
     CLIENT_OUTPUT_PAUSE_BYTES,
@@ -30,30 +29,24 @@ from loggos.base.limits import (
     CLIENT_PIPELINE_MAX,
     CLIENT_WAITING_READS_MAX,
     COMMAND_BYTES_MAX,
-    CONNECT_FRAME_BYTES_MAX,
     JUTE_FRAME_BYTES_MAX,
     REQUESTS_PER_COMMAND_MAX,
 )
-from loggos.coordination.commands import REQUESTS_HEADER, Attached, Outcome, encode_lone, encode_run
-from loggos.coordination.zookeeper import four_letter, requests
+from loggos.coordination.commands import REQUESTS_HEADER, Outcome, encode_lone, encode_run
+from loggos.coordination.zookeeper import requests
 from loggos.coordination.zookeeper.codec import (
     INT32,
     OP_AUTH,
     OP_CLOSE_SESSION,
+    OP_GET_ALL_CHILDREN_NUMBER,
     OP_SYNC,
-    PASSWORD_BYTES,
     REQUEST_HEAD,
     WRITE_OPS,
-    ConnectRequest,
     encode_auth,
-    encode_connect_reply,
-    frame_length,
-    read_connect,
 )
-from loggos.coordination.zookeeper.input import Input
+from loggos.coordination.zookeeper.greeting import Greeting
 from loggos.coordination.zookeeper.output import (
     ATTACHING,
-    BAD_FRAME,
     BLOCKED,
     CLOSED,
     ENDING,
@@ -69,7 +62,6 @@ if TYPE_CHECKING:
     from loggos.coordination.zookeeper.server import ZooKeeperDoor
 
 PLAIN_WRITES: Final = WRITE_OPS - {OP_AUTH, OP_CLOSE_SESSION}
-NO_NONCE: Final = -1
 NEVER_S: Final = float("inf")
 RUN_BYTES_MAX: Final = COMMAND_BYTES_MAX - REQUESTS_HEADER.size
 assert RUN_BYTES_MAX >= 4 + JUTE_FRAME_BYTES_MAX, "every legal frame fits a command"
@@ -78,15 +70,16 @@ assert RUN_BYTES_MAX >= 4 + JUTE_FRAME_BYTES_MAX, "every legal frame fits a comm
 class Waiting:
     """A request that is answered after the session's write of sequence `after`."""
 
-    __slots__ = ("after", "arrived_s", "done", "failed", "frame", "opcode", "xid")
+    __slots__ = ("after", "arrived_s", "done", "failed", "frame", "opcode", "reply", "xid")
 
     def __init__(self, after: int, opcode: int, xid: int, frame: bytes, arrived_s: float, done: bool) -> None:
         self.after, self.opcode, self.xid, self.frame, self.arrived_s = after, opcode, xid, frame, arrived_s
-        self.done = done  # False: a sync whose barrier is not met yet
+        self.done = done  # False: a sync whose barrier is not met yet, or a count that goes on
         self.failed = False
+        self.reply: bytes | None = None  # of a count
 
 
-class Connection(Input):
+class Connection(Greeting):
     """An asyncio protocol; a `Client` of the service."""
 
     __slots__ = (
@@ -94,16 +87,12 @@ class Connection(Input):
         "_gathering",
         "_in_flight",
         "_muted",
-        "_nonce",
         "_pending_bytes",
-        "_read_only",
         "_run_bytes",
         "_run_count",
         "_sealed",
-        "_syncs",
         "_waiting",
         "answered_to",
-        "generation",
         "last_opcode",
         "last_xid",
         "latency_last_s",
@@ -112,16 +101,11 @@ class Connection(Input):
         "latency_total_s",
         "received",
         "sequence",
-        "timeout_ms",
-        "touched",
+        "syncs",
     )
 
     def __init__(self, door: ZooKeeperDoor) -> None:
         super().__init__(door)
-        self.generation = self.timeout_ms = 0
-        self.touched = False
-        self._read_only: bool | None = None
-        self._nonce = NO_NONCE
         # writes: gathered into a run, sealed as commands, in flight with the log
         self._chunks: list[bytes] = []
         self._run_count = 0
@@ -135,7 +119,7 @@ class Connection(Input):
         self._muted: list[int] = []  # writes of our own making: their replies are not sent
         # reads that wait for writes
         self._waiting: list[Waiting] = []
-        self._syncs = 0
+        self.syncs = 0
         # for people
         self.received = 0
         self.last_opcode = self.last_xid = 0
@@ -179,95 +163,6 @@ class Connection(Input):
         elif self.state == HELLO:
             self._hello(data)
 
-    def _touch(self) -> None:
-        """Any byte of a client counts as a sign of life."""
-        if not self.touched and self.state == LIVE:
-            self.service.liveness.touch(self)
-
-    # --- connecting ------------------------------------------------------------------------------------------------------
-
-    def _hello(self, data: bytes) -> None:
-        """The first bytes: a four-letter word, or a connect request."""
-        if len(data) < 4:
-            self._keep(data, 0)
-            return
-        word = data[:4]
-        if four_letter.is_known(word):
-            self.queue(four_letter.answer(self.door, word))
-            self.close("a four-letter word was answered", event=NO_EVENT)
-            return
-        try:
-            size = frame_length(data, 0, CONNECT_FRAME_BYTES_MAX)
-            assert size is not None
-            if size > len(data):
-                self._keep(data, 0)
-                return
-            self._connect(data[4:size])
-        except FrameError as error:
-            self._bad_input(str(error))
-            return
-        if self.state == ATTACHING:
-            self._keep(data, size)
-            self._blocked = True  # and read on, for its end must be seen: whoever is gone shall not be attached
-        elif self.state == LIVE:  # a log that answers at once
-            self._scan(data[size:])
-
-    def _connect(self, payload: bytes) -> None:
-        request = read_connect(payload)
-        self.counters.packets_received += 1
-        if not self.service.admits():
-            self.close("no leader is known: this node can take up no session", event=REFUSED)
-            return
-        if self.is_ahead(request.last_zxid_seen):
-            self.state = ATTACHING
-            self.service.sync(lambda _: self._caught_up(request))  # perhaps this node has only not heard of it yet
-            self.door.loop_later(CATCH_UP_WAIT_MS / 1000, lambda: self._caught_up(request))
-        else:
-            self._attach(request)
-
-    def _caught_up(self, request: ConnectRequest) -> None:
-        """This node has heard of all that was acknowledged anywhere, or could not for a while."""
-        if self.state != ATTACHING or self._nonce != NO_NONCE:
-            return
-        if self.is_ahead(request.last_zxid_seen):
-            why = f"it has seen {request.last_zxid_seen:#x}, this node only {self.service.index:#x}"
-            self.close(why, event=REFUSED)
-        else:
-            self._attach(request)
-
-    def _attach(self, request: ConnectRequest) -> None:
-        self._read_only = request.read_only
-        session = SessionId(request.session)
-        password = request.password if session else self.service.entropy.token(PASSWORD_BYTES)
-        try:
-            self._nonce = self.service.attach(self, session, request.timeout_ms, password, self.address)
-        except OverloadedError:
-            self.close("the log is full", event=REFUSED)
-            return
-        if self.state == HELLO:
-            self.state = ATTACHING
-
-    def is_ahead(self, last_zxid_seen: int) -> bool:
-        """A client must never read less than it has seen: let it find another node."""
-        return last_zxid_seen > self.service.index
-
-    def attached(self, answer: Attached) -> None:
-        """The log's word on our connect request."""
-        self.door.greeted(self)
-        if not answer.session:
-            self.queue(encode_connect_reply(0, 0, bytes(PASSWORD_BYTES), self._refusal_flag()))
-            self.hang_up("an unknown session, or a wrong password", REFUSED)
-            return
-        self.session, self.generation, self.timeout_ms = answer.session, answer.generation, answer.timeout_ms
-        self.state = LIVE
-        self.queue(encode_connect_reply(answer.timeout_ms, answer.session, answer.password, self._refusal_flag()))
-        self._touch()
-        self.unblock()
-
-    def _refusal_flag(self) -> bool | None:
-        """The reply's readOnly byte: we are never read-only; clients too old to send it do not get it."""
-        return None if self._read_only is None else False
-
     # --- requests --------------------------------------------------------------------------------------------------------
 
     def _scan(self, data: bytes) -> None:
@@ -284,7 +179,7 @@ class Connection(Input):
                 return
             if after > size:
                 break
-            if opcode in PLAIN_WRITES and not self._syncs:
+            if opcode in PLAIN_WRITES and not self.syncs:
                 if count and (after - run_at > RUN_BYTES_MAX or count >= REQUESTS_PER_COMMAND_MAX):
                     self._take(data[run_at:at], count)
                     run_at, count = at, 0
@@ -346,7 +241,7 @@ class Connection(Input):
         """A request that is no plain write. False: it cannot be taken now (then the input is blocked) or no further one may
         be."""
         if opcode in WRITE_OPS:
-            if self._syncs:
+            if self.syncs:
                 self._block()
                 return False
             return self._special_write(opcode, xid, frame)
@@ -359,6 +254,10 @@ class Connection(Input):
         requests_by_class[requests.CLASS_OF.get(opcode, requests.OTHER)] += 1
         if opcode == OP_SYNC:
             self._sync(xid, frame)
+        elif opcode == OP_GET_ALL_CHILDREN_NUMBER:
+            self._wait(opcode, xid, frame)
+            self.syncs += 1
+            self._drain()
         elif self.must_wait():
             self._wait(opcode, xid, frame)
         else:
@@ -392,11 +291,18 @@ class Connection(Input):
         """Answer the waiting reads whose turn has come."""
         waiting = self._waiting
         while waiting and waiting[0].after <= self.answered_to and waiting[0].done:
-            first = waiting.pop(0)
+            first = waiting[0]
+            if first.opcode == OP_GET_ALL_CHILDREN_NUMBER and first.reply is None:
+                self._count(first)
+                continue
+            waiting.pop(0)
             self._pending_bytes -= len(first.frame)
             self._measure(first.arrived_s, 1)
             if first.failed:
                 self.queue(requests.sync_failed(self, first.xid, first.frame))
+            elif first.reply is not None:
+                self.syncs -= 1
+                self.queue(first.reply)
             else:
                 self._answer(first.opcode, first.xid, first.frame)
             if self.state >= CLOSED:
@@ -406,13 +312,24 @@ class Connection(Input):
         if self._blocked:
             self.unblock()
 
+    def _count(self, waiting: Waiting) -> None:
+        """It is its turn; until it is done, writes behind it wait as behind a sync."""
+
+        def later(reply: bytes) -> None:
+            waiting.reply, waiting.done = reply, True
+            self._drain()
+            self.flush()
+
+        waiting.reply = requests.answer_or_later(self, waiting.xid, waiting.frame, later, lambda: self.state < CLOSED)
+        waiting.done = waiting.reply is not None
+
     def _sync(self, xid: int, frame: bytes) -> None:
         waiting = self._wait(OP_SYNC, xid, frame, done=False)
-        self._syncs += 1
+        self.syncs += 1
 
         def met(index: Index | None) -> None:
             waiting.done, waiting.failed = True, index is None
-            self._syncs -= 1
+            self.syncs -= 1
             if self.state < CLOSED:
                 self._drain()
                 self.flush()
@@ -578,10 +495,6 @@ class Connection(Input):
         self._run_count = 0
         self._in_flight.clear()
         self.service.forget(self, self._nonce)
-
-    def _bad_input(self, why: str) -> None:
-        self.counters.bad_frames += 1
-        self.close(why, event=BAD_FRAME)
 
     @property
     def latency_least_s(self) -> float:

@@ -47,6 +47,12 @@ _OPERATION_NAMES: Final = {
     codec.OP_CLOSE_SESSION: "CLOS",
 }
 
+_PEER_STATES: Final = {
+    "leader": "leading - broadcast",
+    "follower": "following - broadcast",
+    "observer": "observing - broadcast",
+}
+
 Word = Callable[["ZooKeeperDoor"], str]
 
 
@@ -126,7 +132,7 @@ def mntr(door: ZooKeeperDoor) -> str:
     values: dict[str, object] = {
         "version": _version(door),
         "server_state": service.mode,
-        "peer_state": {"leader": "leading - broadcast", "follower": "following - broadcast"}.get(service.mode),
+        "peer_state": _PEER_STATES.get(service.mode),
         "avg_latency": average,
         "max_latency": high,
         "min_latency": low,
@@ -136,11 +142,15 @@ def mntr(door: ZooKeeperDoor) -> str:
         "outstanding_requests": door.outstanding(),
         "znode_count": len(service.machine.tree.nodes),
         "watch_count": len(service.watches),
+        "approximate_data_size": service.census.whole().size_bytes,
         "ephemerals_count": sum(len(session.ephemerals) for session in sessions),
         "global_sessions": len(service.machine.sessions),
         "uptime": int((service.clock.monotonic() - door.started_s) * 1000),
         "last_client_zxid": hexadecimal(service.index),
     }
+    if service.mode == "leader":
+        values["pending_syncs"] = sum(connection.syncs for connection in door.connections)
+    values.update(service.options.facts())
     for name, value in service.metrics().items():
         values.setdefault(f"loggos_{name}", value)
     return "".join([f"zk_{key}\t{value}\n" for key, value in values.items() if value is not None])

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from loggos.base.errors import ClientError, FrameError
+from loggos.base.errors import ClientError, FrameError, OverloadedError
 from loggos.base.ids import SessionId
-from loggos.base.limits import DESCENDANTS_COUNTED_MAX, MULTI_OPERATIONS_MAX, MULTI_READ_BYTES_MAX
+from loggos.base.limits import MULTI_OPERATIONS_MAX, MULTI_READ_BYTES_MAX
 from loggos.coordination.acl import DIGEST, OPEN_ACL, Identities, permits
+from loggos.coordination.paths import CONFIG, ROOT
 from loggos.coordination.service import Client, CoordinationService
 from loggos.coordination.tree import Znode, encode_stat, names_of_children
 from loggos.coordination.watches import (
@@ -46,7 +47,6 @@ from loggos.coordination.zookeeper.codec import (
     OP_ERROR,
     OP_EXISTS,
     OP_GET_ACL,
-    OP_GET_ALL_CHILDREN_NUMBER,
     OP_GET_CHILDREN,
     OP_GET_CHILDREN2,
     OP_GET_DATA,
@@ -123,6 +123,15 @@ def _readable(client: ReadingClient, path: bytes) -> Znode:
     return node
 
 
+def _shown(client: ReadingClient, path: bytes, node: Znode) -> Znode:
+    """The node as clients see it: /zookeeper/config says who the members are, unless somebody has written there."""
+    if path != CONFIG or node.data:
+        return node
+    shown = Znode(client.service.options.members, node.acl, node.czxid, node.ctime, node.owner, node.epoch)
+    shown.aversion, shown.children, shown.creates, shown.pzxid = node.aversion, node.children, node.creates, node.pzxid
+    return shown
+
+
 def _watch(client: ReadingClient, path: bytes, mode: int) -> None:
     """Register, unless the connection holds too many watches already."""
     service = client.service
@@ -143,6 +152,8 @@ def exists(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     node = client.service.machine.tree.nodes.get(path)
     if node is None:
         raise ReadError(NO_NODE)
+    if not node.data:
+        node = _shown(client, path, node)
     return REPLY_HEAD.pack(REPLY_HEAD_BYTES + _STAT_BYTES, xid, client.service.index, 0) + encode_stat(node)
 
 
@@ -151,6 +162,8 @@ def get_data(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     node = _readable(client, path)
     if watch:
         _watch(client, path, DATA)
+    if not node.data:
+        node = _shown(client, path, node)
     data = node.data
     if data is None:
         return encode_reply(xid, client.service.index, 0, _NULL + encode_stat(node))
@@ -221,6 +234,7 @@ def _read_one(client: ReadingClient, opcode: int, path: bytes) -> bytes:
     node = _readable(client, path)
     head = MULTI_HEADER.pack(opcode, False, 0)
     if opcode == OP_GET_DATA:
+        node = _shown(client, path, node)
         return head + (_NULL if node.data is None else encode_buffer(node.data)) + encode_stat(node)
     return head + encode_strings(names_of_children(node))
 
@@ -235,27 +249,24 @@ def get_ephemerals(client: ReadingClient, xid: int, frame: bytes) -> bytes:
     return encode_reply(xid, client.service.index, 0, encode_strings(paths))
 
 
-def get_all_children_number(client: ReadingClient, xid: int, frame: bytes) -> bytes:
-    """All descendants of a node. Beyond a bound the walk is refused: it would hold up everyone else. '/' is always known."""
+def get_all_children_number(
+    client: ReadingClient, xid: int, frame: bytes, later: Callable[[bytes], None], is_wanted: Callable[[], bool]
+) -> bytes | None:
+    """All descendants of a node. If they are many they are counted bit by bit: None, and `later` gets the reply."""
     path = Reader(frame, BODY_AT).buffer()
     _readable(client, path)
-    return encode_reply(xid, client.service.index, 0, INT32.pack(_count_below(client.service, path)))
+    service = client.service
 
+    def reply(nodes: int) -> bytes:
+        return encode_reply(xid, service.index, 0, INT32.pack(max(nodes - 1, 0)))  # it does not count itself
 
-def _count_below(service: CoordinationService, path: bytes) -> int:
-    nodes = service.machine.tree.nodes
-    if path == b"/":
-        return len(nodes) - 1
-    count = 0
-    waiting = [path]
-    while waiting:
-        children = nodes[waiting.pop()].children
-        if children:
-            count += len(children)
-            if count > DESCENDANTS_COUNTED_MAX:
-                raise ReadError(REQUEST_TIMEOUT)
-            waiting.extend(children)
-    return count
+    if path == ROOT:
+        return reply(len(service.machine.tree.nodes))
+    try:
+        total = service.census.ask(path, lambda total: later(reply(total.nodes)), is_wanted)
+    except OverloadedError:
+        raise ReadError(REQUEST_TIMEOUT) from None
+    return None if total is None else reply(total.nodes)
 
 
 def who_am_i(client: ReadingClient, xid: int, frame: bytes) -> bytes:
@@ -363,7 +374,6 @@ HANDLERS: Final[dict[int, Handler]] = {
     OP_GET_CHILDREN2: get_children2,
     OP_MULTI_READ: multi_read,
     OP_GET_EPHEMERALS: get_ephemerals,
-    OP_GET_ALL_CHILDREN_NUMBER: get_all_children_number,
     OP_WHO_AM_I: who_am_i,
     OP_CHECK_WATCHES: check_watches,
     OP_REMOVE_WATCHES: remove_watches,

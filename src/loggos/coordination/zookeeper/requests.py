@@ -18,6 +18,7 @@ from loggos.coordination.zookeeper.codec import (
     AUTH_FAILED,
     MARSHALLING_ERROR,
     OP_AUTH,
+    OP_GET_ALL_CHILDREN_NUMBER,
     OP_PING,
     OP_RECONFIG,
     OP_SASL,
@@ -48,10 +49,23 @@ def answer(client: RequestingClient, opcode: int, xid: int, frame: bytes) -> byt
     """The reply to any request that is not a write, now. A body that is none is a marshalling error, as in ZooKeeper."""
     try:
         return HANDLERS.get(opcode, unimplemented)(client, xid, frame)
-    except reads.ReadError as error:
-        return encode_reply(xid, client.service.index, error.code)
-    except FrameError:
-        return encode_reply(xid, client.service.index, MARSHALLING_ERROR)
+    except (reads.ReadError, FrameError) as error:
+        return _refusal(client, xid, error)
+
+
+def answer_or_later(
+    client: RequestingClient, xid: int, frame: bytes, later: Callable[[bytes], None], is_wanted: Callable[[], bool]
+) -> bytes | None:
+    """The reply to getAllChildrenNumber, now; or None, and `later` gets it, if it `is_wanted` then."""
+    try:
+        return reads.get_all_children_number(client, xid, frame, later, is_wanted)
+    except (reads.ReadError, FrameError) as error:
+        return _refusal(client, xid, error)
+
+
+def _refusal(client: RequestingClient, xid: int, error: reads.ReadError | FrameError) -> bytes:
+    code = error.code if isinstance(error, reads.ReadError) else MARSHALLING_ERROR
+    return encode_reply(xid, client.service.index, code)
 
 
 def ping(client: RequestingClient, xid: int, frame: bytes) -> bytes:
@@ -127,4 +141,5 @@ CLASS_OF: Final[dict[int, str]] = {
     **dict.fromkeys(reads.WATCH_OPS, "watch_requests"),
     OP_PING: "pings",
     OP_SYNC: "syncs",
+    OP_GET_ALL_CHILDREN_NUMBER: "reads",
 }
