@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tomllib
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from kazoo.client import ENVI_VERSION
 
 import loggos
-from loggos.app.build import service_options
+from loggos.app.build import Node, Parts, service_options
+from loggos.app.simulation.cluster import SimCluster
+from loggos.app.simulation.recorder import LogRecorder
+from loggos.base.ports import World
 from loggos.node.config import NodeConfig
+from loggos.sim.world import SimWorld
+from tests.node.kit import until
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 OPTIONS = service_options(NodeConfig(id=1, voters={"1": "127.0.0.1:2185"}, data="data"))
@@ -63,3 +71,49 @@ def test_the_members_are_said_as_zookeeper_says_them() -> None:
 
 def test_the_version_is_the_package_s() -> None:
     assert tomllib.loads(PYPROJECT.read_text())["project"]["version"] == loggos.__version__
+
+
+def test_a_node_makes_a_digest_of_its_whole_state_when_asked_and_tells_it() -> None:
+    with SimWorld(3) as world:
+        cluster = SimCluster(world, 3, Parts(), LogRecorder(world.loop.time))
+
+        async def play() -> None:
+            for host in cluster.hosts:
+                cluster.start(host)
+            await until(cluster.converged)
+            nodes = cluster.running()
+            before = nodes[0].status()
+            assert (before["full_digest"], before["full_slot"], before["full_agreed_slot"]) == ("", 0, 0)
+            for host, node in zip(cluster.hosts, nodes, strict=True):
+                answer: list[dict[str, Any]] = []
+                await asyncio.wait([host.start(_asked(node, answer), "ask")])
+                assert answer == [{"slot": before["slot"], "full_digest": "", "full_slot": 0, "full_agreed_slot": 0}]
+            await asyncio.sleep(1)
+            for node in nodes:
+                replica = node.member.replica
+                assert replica is not None
+                told = {"full_slot": before["slot"], "full_digest": f"{replica.registry.full_digest():016x}"}
+                assert told.items() <= node.status().items()
+                assert node.status()["full_agreed_slot"] == before["slot"]
+            assert len({node.status()["full_digest"] for node in nodes}) == 1
+
+        world.run(play(), limit_s=60)
+
+
+def _asked(node: Node, answer: list[dict[str, Any]]) -> Callable[[World], Coroutine[Any, Any, None]]:
+    async def main(ports: World) -> None:
+        answer.append(node.scrub())
+
+    return main
+
+
+def test_a_node_that_starts_has_no_digest_to_tell() -> None:
+    with SimWorld(3) as world:
+        cluster = SimCluster(world, 3, Parts(), LogRecorder(world.loop.time))
+
+        async def play() -> None:
+            cluster.start(cluster.hosts[0])  # it waits for the other founding voters
+            await asyncio.sleep(1)
+            assert cluster.running()[0].scrub() == {"slot": 0, "full_digest": "", "full_slot": 0, "full_agreed_slot": 0}
+
+        world.run(play(), limit_s=60)

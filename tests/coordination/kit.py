@@ -200,6 +200,7 @@ class Driver:
     def apply(self, command: bytes, answer: bool = True) -> Outcome:
         self.log.append((self.index + 1, self.wall_ms, command))
         outcome = self.machine.apply(self.index + 1, Stamps(self.wall_ms, 0), command, answer)
+        assert len(outcome.marks) == len(outcome.codes), "each operation has its mark"
         self.index += len(outcome.codes)
         self.wall_ms += 7
         self.events = outcome.events

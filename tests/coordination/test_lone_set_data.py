@@ -100,8 +100,8 @@ def test_the_short_way_is_taken() -> None:
     machine, session = prepared(CoordinationMachine)
     plain = machine.apply_plain(b"before" + command + b"behind", 6, 6 + len(command), Index(4), 9)
     assert plain is not None
-    found, xid, path, node = plain
-    assert (found, xid, path, node) == (machine.sessions[session], 7, b"/open", machine.tree.nodes[b"/open"])
+    mark, found, xid, path, node = plain
+    assert (mark, found, xid, path, node) == (1, machine.sessions[session], 7, b"/open", machine.tree.nodes[b"/open"])
     assert both_ways(command, True).replies == [encode_stat_reply(xid, 4, node)]
 
 

@@ -10,9 +10,11 @@ from loggos.base import limits
 from loggos.coordination.commands import encode_requests
 from loggos.coordination.tree import names_of_children, next_version
 from tests.coordination.kit import (
+    OPEN,
     Acl,
     Client,
     Driver,
+    Request,
     Stat,
     auth,
     check,
@@ -20,6 +22,7 @@ from tests.coordination.kit import (
     create2,
     delete,
     frame,
+    multi,
     parse_stat,
     parse_string,
     set_acl,
@@ -330,3 +333,40 @@ def test_a_frame_shorter_than_its_head_is_marshalling_and_the_next_goes_on(drive
     outcome = driver.apply(encode_requests(client.session, 1, 1, frames))
     assert outcome.codes == [MARSHALLING, OK, MARSHALLING]
     assert b"/a" in driver.machine.tree.nodes
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        (set_data(b"/a", b"x"),),
+        (set_data(b"/a", b"x"), set_data(b"/a", b"x")),
+        (set_acl(b"/a", OPEN),),
+        (check(b"/a"),),
+        (create(b"/a/s-", flags=2),),
+        (multi(set_data(b"/a", b"x"), check(b"/a")),),
+        (delete(b"/a", 0),),
+    ],
+)
+def test_marks_show_that_an_operation_found_something_else(requests: tuple[Request, ...]) -> None:
+    """A machine that has missed an earlier change is seen by what the next ones leave."""
+    marks = []
+    for missed in (False, True):
+        driver = Driver()
+        client = driver.client()
+        client.run(create(b"/a"), create(b"/a/s-", flags=2), delete(b"/a/s-0000000000"))
+        if missed:
+            node = driver.machine.tree.nodes[b"/a"]
+            node.version, node.creates = node.version + 1, node.creates + 1
+        marks.append(client.run(*requests).marks)
+    assert marks[0] != marks[1] and len(marks[0]) == len(requests)
+
+
+def test_marks_of_sessions_and_of_their_ends() -> None:
+    driver = Driver()
+    client = driver.client()
+    client.run(create(b"/e1", flags=1), create(b"/e2", flags=1))
+    seen = driver.machine.sessions[client.session].last_seen
+    assert driver.attach(client.session).marks == [2], "its generation"
+    assert driver.expire((client.session, seen)).marks == []
+    seen = driver.machine.sessions[client.session].last_seen
+    assert driver.expire((client.session, seen)).marks == [2], "what it owned"

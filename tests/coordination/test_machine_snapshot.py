@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from loggos.base.errors import InternalError
 from loggos.base.ids import Index
-from loggos.base.limits import SNAPSHOT_SLICE_BYTES
+from loggos.base.limits import SCRUB_SLICE_ITEMS, SNAPSHOT_SLICE_BYTES
+from loggos.base.steps import Digesting
 from loggos.coordination.acl import OPEN_ACL
 from loggos.coordination.machine import CoordinationMachine
 from tests.coordination.kit import Acl, Client, Driver, auth, close, create, delete, multi, set_acl, set_data
@@ -299,3 +300,102 @@ def test_the_short_way_at_any_time_of_a_snapshot(script: list[tuple[int, int, bo
     chunks += list(slices)
     assert restored(chunks).digest() == before
     assert restored(driver.machine.snapshot()).digest() == driver.machine.digest()
+
+
+# --- the digest by a walk ------------------------------------------------------------------------------------------------------
+
+
+def ended(steps: Digesting) -> int | None:
+    """What the steps that are left give."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            digest: int | None = stop.value
+            return digest
+
+
+def test_a_digest_in_steps_is_of_its_start_whatever_happens_between_them(driver: Driver) -> None:
+    machine, clients, plainly = driver.machine, clients_of(driver), Plainly(driver)
+    before = machine.digest()
+    steps = machine.digesting()
+    next(steps)
+    for taken in range(20):
+        for client in (clients[0], clients[2]):
+            for path in (b"/d0/n0003", b"/d5/n%04d" % taken, b"/", b"/d2"):
+                plainly.set(client, path, b"changed %d" % taken)
+        clients[0].run(delete(b"/d4/n%04d" % taken), create(b"/new%d" % taken), set_acl(b"/d1", (Acl(31, b"world", b"anyone"),)))
+        driver.attach(clients[1].session)
+        driver.client()
+        next(steps)
+    clients[2].run(close())
+    assert ended(steps) == before != machine.digest()
+    assert machine.tree.saver is None and machine.sessions.saver is None
+    assert ended(machine.digesting()) == machine.digest(), "and the next one is of the next state"
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.booleans()), max_size=40), st.integers(1, 7))
+def test_a_digest_in_steps_with_writes_at_any_time(script: list[tuple[int, int, bool]], slice_items: int) -> None:
+    driver = Driver()
+    driver.machine.slice_items = slice_items
+    clients, plainly = [driver.client() for _ in range(3)], Plainly(driver)
+    clients[0].run(*[create(b"/n%02d" % number, VALUE) for number in range(31)])
+    before, steps = driver.machine.digest(), driver.machine.digesting()
+    next(steps)
+    digest: list[int | None] = []
+    for who, number, is_plain in script:
+        if is_plain:
+            plainly.set(clients[who], b"/n%02d" % number, b"%d" % driver.index)
+        else:
+            clients[who].run(delete(b"/n%02d" % number), create(b"/n%02d" % number), set_data(b"/n%02d" % (30 - number), b"too"))
+        if (who + number) % 3 == 0 and not digest:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                digest.append(stop.value)
+    assert (digest or [ended(steps)]) == [before]
+
+
+def test_the_steps_of_a_digest_are_bounded(driver: Driver) -> None:
+    assert len(list(driver.machine.digesting())) > driver.machine.item_count() / SCRUB_SLICE_ITEMS
+    assert driver.machine.item_count() == len(driver.machine.tree.nodes) + 3
+    large = Driver()
+    large.client().run(*[create(b"/large%d" % number, b"v" * (SNAPSHOT_SLICE_BYTES // 2)) for number in range(20)])
+    assert len(list(large.machine.digesting())) > 8
+
+
+def test_a_digest_is_not_begun_while_a_snapshot_is_made_and_leaves_it_whole(driver: Driver) -> None:
+    machine, before = driver.machine, driver.machine.digest()
+    slices = machine.snapshot()
+    chunks, epoch = [next(slices)], machine.tree.epoch
+    steps = machine.digesting()
+    assert next(steps, "ended") == "ended" and machine.tree.epoch == epoch
+    clients_of(driver)[0].run(set_data(b"/d5/n0999", b"new"))
+    assert restored([*chunks, *slices]).digest() == before
+
+
+@pytest.mark.parametrize("steps_before", [1, 2, 5])
+def test_a_digest_gives_way_to_a_snapshot_and_leaves_it_whole(driver: Driver, steps_before: int) -> None:
+    machine, client = driver.machine, clients_of(driver)[0]
+    steps = machine.digesting()
+    for _ in range(steps_before):
+        next(steps)
+    client.run(set_data(b"/d5/n0999", b"new"))
+    before = machine.digest()
+    slices = machine.snapshot()
+    chunks = [next(slices)]
+    client.run(set_data(b"/d5/n0998", b"new"))
+    assert ended(steps) is None
+    client.run(set_data(b"/d5/n0997", b"new"))
+    assert restored([*chunks, *slices]).digest() == before
+    assert ended(machine.digesting()) == machine.digest()
+
+
+@pytest.mark.parametrize("steps_before", [0, 1, 2, 5])
+def test_a_digest_that_is_abandoned_saves_nothing_more(driver: Driver, steps_before: int) -> None:
+    steps = driver.machine.digesting()
+    for _ in range(steps_before):
+        next(steps)
+    steps.close()
+    assert driver.machine.tree.saver is None and driver.machine.sessions.saver is None
+    assert len(list(driver.machine.snapshot())) > 5

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from loggos.base.ids import Index, NodeId
 from loggos.base.ports import Log, World
-from loggos.base.steps import Steps
+from loggos.base.steps import Digesting, Steps
 from loggos.host.loop import run as run_loop
 from loggos.host.world import HostWorld
 from loggos.node.batch import runs_of
@@ -36,6 +36,11 @@ class Outcome:
     codes: list[int]
     totals: list[int]
     replies: list[str] | None = None
+    left: list[int] | None = None
+
+    @property
+    def marks(self) -> list[int]:
+        return self.codes if self.left is None else self.left
 
 
 class OutcomeJson:
@@ -93,6 +98,15 @@ class Ledger:
             self.totals, self.applied = totals, []
 
         return replace
+
+    def item_count(self) -> int:
+        return len(self.totals)
+
+    def digesting(self) -> Digesting:
+        copy = Ledger()
+        copy.totals = dict(self.totals)
+        yield
+        return copy.digest()
 
     def digest(self) -> int:
         return sum(total * (1 + sum(name.encode())) for name, total in self.totals.items()) & 0xFFFFFFFF

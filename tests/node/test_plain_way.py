@@ -39,7 +39,7 @@ class CountingRegistry(Registry):
         if found is None:
             return None
 
-        def counted(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> object:
+        def counted(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> tuple[Any, ...] | None:
             plain = found(batch, at, end, index, wall_ms)
             self.plainly += plain is not None
             return plain

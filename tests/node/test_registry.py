@@ -136,6 +136,42 @@ def test_another_result_gives_another_digest() -> None:
     assert one.rolling_digest != two.rolling_digest
 
 
+def test_another_mark_and_another_index_give_another_digest() -> None:
+    class Marked(Ledger):
+        marks = [0]
+        codes = [0]
+
+        def apply(self, first_index: Any, stamps: Any, command: bytes, answer: bool) -> Any:
+            outcome = super().apply(first_index, stamps, command, answer)
+            outcome.codes, outcome.left = self.codes, self.marks
+            return outcome
+
+    def digest(codes: list[int], marks: list[int]) -> int:
+        machine = Marked()
+        machine.codes, machine.marks = codes, marks
+        made = run_all(Registry([machine], lambda origin, epoch: False), [[b"a=1"]])
+        return made.rolling_digest
+
+    plain = digest([0], [0])
+    assert digest([0], [1]) != plain, "the operation left something else"
+    assert digest([0, 0], [0]) != plain, "it took two indices"
+    assert digest([0], [0]) == plain
+
+
+@given(batches)
+def test_the_digest_in_steps_is_of_the_state_at_the_first_one(slots: list[list[bytes] | None]) -> None:
+    made = run_all(registry()[0], slots)
+    expected, steps = made.full_digest(), made.digesting()
+    next(steps)
+    run_all(made, [[b"later=5"]])
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            assert stop.value == expected != made.full_digest()
+            return
+
+
 # --- snapshots ---------------------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +220,7 @@ def test_a_snapshot_without_a_head_or_of_another_version_is_refused_and_nothing_
         ([], DamageError),
         ([head[:-1], *rest], DamageError),
         ([bytes((9,)) + head[1:], *rest], InternalError),
+        ([bytes((1,)) + head[1:], *rest], InternalError),
         ([head, b"\x63unknown"], InternalError),
         ([head, b""], InternalError),
     ):

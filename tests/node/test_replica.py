@@ -185,7 +185,7 @@ def test_agreement_is_noticed() -> None:
         cell.start()
         leader = await cell.until_led()
         await to_the_next_comparison(cell, leader.number)
-        await until(lambda: all(node.replica.digests.agreed_slot >= DIGEST_EVERY for node in cell.nodes.values()))
+        await until(lambda: all(node.replica.agreement.rolling.agreed_slot >= DIGEST_EVERY for node in cell.nodes.values()))
 
     in_simulation(scenario)
 

@@ -127,7 +127,7 @@ class Node:
         replica = self.member.replica
         if replica is None:
             return {"node": self.config.id, "cell": self.config.cell, "role": "starting", "leader": 0}
-        status = replica.status
+        status, agreement = replica.status, replica.agreement
         return {
             "node": self.config.id,
             "cell": self.config.cell,
@@ -139,13 +139,31 @@ class Node:
             "chosen": int(status.chosen),
             "index": int(replica.index),
             "digest": f"{replica.registry.rolling_digest:08x}",
-            "agreed_slot": int(replica.digests.agreed_slot),
+            "agreed_slot": int(agreement.rolling.agreed_slot),
+            **self.full_digest(),
             "writes_stopped": replica.writes_stopped,
             "sessions": len(self.machine.sessions),
             "znodes": len(self.machine.tree.nodes),
             "zookeeper": f"{self.config.host}:{self.zookeeper_port}",
             "nodes": {str(int(node)): address for node, address in self.member.client_addresses().items()},
         }
+
+    def full_digest(self) -> dict[str, Any]:
+        """The newest digest of the whole state that this node has made, its slot, and the newest slot that a quorum agreed on."""
+        replica = self.member.replica
+        full = replica.agreement.full if replica is not None else None
+        slot, digest = (full and full.newest) or (0, 0)
+        shown = f"{digest:016x}" if slot else ""
+        return {"full_digest": shown, "full_slot": int(slot), "full_agreed_slot": int(full.agreed_slot) if full else 0}
+
+    def scrub(self) -> dict[str, Any]:
+        """Begin to make a digest of the whole state as it is now, in steps beside the log, and tell what `full_digest` tells: ask
+        again until its slot has come."""
+        replica = self.member.replica
+        if replica is None or replica.stopped:
+            return {"slot": 0, **self.full_digest()}
+        replica.agreement.scrub()
+        return {"slot": int(replica.registry.slot), **self.full_digest()}
 
     async def stop(self, grace_s: float = 0.3) -> None:
         """Graceful: leadership is handed back first, clients are disconnected, nothing is lost."""

@@ -156,6 +156,14 @@ LOCKS_ABANDONED_MAX: Final = 10_000
 ACL_TABLE_MAX: Final = 4_096  # distinct access control lists shared between znodes; a cache, emptied when full
 RESTORE_STEP_ITEMS: Final = 500  # of a snapshot that is installed, between two turns of the loop: about 1 ms
 SNAPSHOT_SLICE_ITEMS: Final = 2_000  # items one snapshot slice looks at: about 2 ms, also where they take few bytes
+SCRUB_SLICE_ITEMS: Final = 250  # items that one step of a full digest looks at: about 0.3 ms
+SCRUB_PAUSE_MS: Final = 10  # between two such steps: a full digest takes 3 % of the loop, and 40 s for a million items
+# the cell's time between two full digests, and for each item of the state: either way they take less than 1 % of the loop
+SCRUB_EVERY_MS: Final = 1 << 14
+SCRUB_ITEM_MS: Final = 1
+SCRUB_IDLE_MS: Final = 60_000  # a log that stands still for this long has its state compared where it stands
+# how often a node tells again the newest of its digests: to those that were away, and for what the network dropped
+DIGEST_AGAIN_MS: Final = 2_000
 CONNECT_FRAME_BYTES_MAX: Final = 1_024  # the first frame of a connection: 44 or 45 bytes from every known client
 # half of all, so that one address cannot take every connection; of fewer where there is room for fewer
 CONNECTIONS_PER_ADDRESS_MAX: Final = 10_000

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 Steps = Generator[None, None, Callable[[], None]]
+Digesting = Generator[None, None, int | None]  # a digest, unless it had to give way to other work
 
 
 def all_steps(steps: Generator[None, None, Result]) -> Result:

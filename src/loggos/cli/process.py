@@ -162,10 +162,13 @@ def pages_of(node: Node) -> dict[str, Page]:
     def status() -> tuple[str, bytes]:
         return "application/json", json.dumps(node.status()).encode()
 
+    def digest() -> tuple[str, bytes]:
+        return "application/json", json.dumps(node.scrub()).encode()
+
     def health() -> tuple[str, bytes]:
         return "text/plain; charset=utf-8", b"serving\n" if node.serves else b"not serving\n"
 
-    return {"/metrics": metrics, "/status": status, "/health": health}
+    return {"/metrics": metrics, "/status": status, "/digest": digest, "/health": health}
 
 
 def run_node(

@@ -65,10 +65,13 @@ class Attached(NamedTuple):
 
 
 class Outcome:
-    """What one command did. `codes` has one error code (0: done) per operation, each of which took one index. One is made per
-    command of every client on every node, so it is as plain as can be."""
+    """What one command did. `codes` has one error code (0: done) per operation, each of which took one index. `marks` has what
+    nodes compare of it: a number per operation, made of what it left. One is made per command of every client on every node, so
+    it is as plain as can be."""
 
-    __slots__ = ("attached", "codes", "ended", "events", "first_sequence", "generation", "refused", "replies", "session")
+    __slots__ = (
+        "attached", "codes", "ended", "events", "first_sequence", "generation", "marks", "refused", "replies", "session",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Outcome:
         attached: Attached | None = None,
     ) -> None:
         self.codes = codes
+        self.marks = codes  # unless there is more to tell
         self.session = session  # REQUESTS and ATTACH: whose
         self.generation = generation
         self.first_sequence = first_sequence  # REQUESTS: of the first operation that was applied (repeats are skipped)

@@ -17,15 +17,18 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from crc32c import crc32c
+
 from loggos.base.errors import FrameError
 from loggos.base.ids import NODE_BITS, Index, NodeId, SessionId, Stamps
-from loggos.base.limits import MULTI_OPERATIONS_MAX, SNAPSHOT_SLICE_ITEMS
-from loggos.base.steps import Steps, all_steps
+from loggos.base.limits import MULTI_OPERATIONS_MAX, SCRUB_SLICE_ITEMS, SNAPSHOT_SLICE_ITEMS
+from loggos.base.steps import Digesting, Steps, all_steps
 from loggos.coordination import commands, snapshot
 from loggos.coordination.acl import OPEN_ACL, AclList, AclTable, permits, read_acl
 from loggos.coordination.commands import CHANGED, NO_SESSION, Attached, Outcome, TreeEvent
 from loggos.coordination.operations import Operations, Refusal, Run
 from loggos.coordination.sessions import Session, SessionTable
+from loggos.coordination.snapshot import Sum
 from loggos.coordination.tree import Tree, Znode, encode_stat, exposed_cversion
 from loggos.coordination.zookeeper import codec
 from loggos.coordination.zookeeper.codec import (
@@ -55,7 +58,7 @@ _PLAIN_HEAD: Final = struct.Struct(">BqqqIiiii").unpack_from
 _PLAIN_FRAME_AT: Final = _REQUESTS_BYTES + 4
 _PLAIN_PATH_AT: Final = _REQUESTS_BYTES + 16
 _PLAIN_BYTES_MIN: Final = _PLAIN_PATH_AT + 8
-Plain = tuple[Session, int, bytes, Znode]  # xid, path
+Plain = tuple[int, Session, int, bytes, Znode]  # mark, session, xid, path, node
 
 Arguments = tuple[Any, ...]
 
@@ -170,6 +173,20 @@ class CoordinationMachine:
         """64 bits over the whole state, however it came about."""
         return snapshot.digest(self.tree, self.sessions)
 
+    def digesting(self) -> Digesting:
+        """The same of the state as it is at the first step, which does nothing else; `apply` may be called between the steps, and
+        each is bounded. None instead of the digest: a snapshot is under way, or was begun meanwhile; it is not disturbed."""
+        if snapshot.is_walked(self.tree):
+            return None
+        return (yield from self.make_sum().digesting())
+
+    def make_sum(self) -> Sum:
+        return Sum(self.tree, self.sessions, min(self.slice_items, SCRUB_SLICE_ITEMS))
+
+    def item_count(self) -> int:
+        """How much `digesting` walks over."""
+        return len(self.tree.nodes) + len(self.sessions)
+
     # --- requests ---------------------------------------------------------------------------------------------------------
 
     def _apply_requests(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
@@ -204,7 +221,7 @@ class CoordinationMachine:
         if not run.closed:
             session.sequence = last
             session.last_seen = Index(first_index + count - 1)
-        outcome.events = run.events
+        outcome.events, outcome.marks = run.events, run.marks
         outcome.ended = run.ended
         if answer:
             outcome.replies = run.replies
@@ -212,8 +229,8 @@ class CoordinationMachine:
 
     def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> Plain | None:
         """The command batch[at:end] if it is one setData that succeeds, of any version of a node that is open to the world: what
-        clients without a pipeline send most, done here at once, and where nobody listens the only thing done. None: it is
-        anything else, and nothing was done."""
+        clients without a pipeline send most, done here at once, and where nobody listens the only thing done. Its mark is the
+        version that it left. None: it is anything else, and nothing was done."""
         if end - at < _PLAIN_BYTES_MIN:
             return None
         kind, session_id, generation, sequence, count, length, xid, opcode, path_length = _PLAIN_HEAD(batch, at)
@@ -245,15 +262,16 @@ class CoordinationMachine:
         self.tree.set_data(path, node, batch[data_at : end - 4], index, wall_ms)
         session.sequence = sequence
         session.last_seen = index
-        return session, xid, path, node
+        return node.version, session, xid, path, node
 
     def _apply_plain_alone(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome | None:
         """The same with all that `apply` tells of it."""
         plain = self.apply_plain(command, 0, len(command), Index(first_index), stamps.wall_ms)
         if plain is None:
             return None
-        session, xid, path, node = plain
+        mark, session, xid, path, node = plain
         outcome = Outcome([OK], session.id, session.generation, session.sequence)
+        outcome.marks = [mark]
         outcome.events = [_new_tuple(TreeEvent, (0, CHANGED, path, first_index, OPEN_ACL, OPEN_ACL))]
         if answer:
             outcome.replies = [encode_stat_reply(xid, first_index, node)]
@@ -309,6 +327,7 @@ class CoordinationMachine:
             return self._general(run, opcode, xid, command, at, end)
         index = run.index
         tree.set_data(path, node, command[path_end + 4 : data_end], index, run.wall_ms)
+        run.marks.append(node.version)
         run.events.append(_new_tuple(TreeEvent, (run.position, CHANGED, path, index, node.acl, OPEN_ACL)))
         if run.answer:
             run.replies.append(encode_stat_reply(xid, index, node))
@@ -325,11 +344,13 @@ class CoordinationMachine:
             return self._fail(run, xid, MARSHALLING_ERROR)
         except Refusal as refusal:
             return self._fail(run, xid, refusal.code)
+        run.marks.append(crc32c(body))
         if run.answer:
             run.replies.append(codec.encode_reply(xid, run.index, OK, body))
         return OK
 
     def _fail(self, run: Run, xid: int, code: int) -> int:
+        run.marks.append(code)
         if run.answer:
             run.replies.append(codec.encode_reply(xid, run.index, code))
         return code
@@ -377,8 +398,10 @@ class CoordinationMachine:
             code, bodies = self._run_multi(run, parts)
         except FrameError:
             return self._fail(run, xid, MARSHALLING_ERROR)
+        body = b"".join(bodies)
+        run.marks.append(crc32c(body))
         if run.answer:
-            run.replies.append(codec.encode_reply(xid, run.index, OK, b"".join(bodies) + codec.MULTI_END))
+            run.replies.append(codec.encode_reply(xid, run.index, OK, body + codec.MULTI_END))
         return code
 
     def _read_multi(self, reader: Reader) -> list[tuple[int, Arguments]]:
@@ -469,7 +492,9 @@ class CoordinationMachine:
         self.sessions.before_change(session)
         session.attach(node, timeout_ms, address, Index(first_index))
         attached = Attached(NodeId(node), nonce, session.id, session.generation, timeout_ms, session.password, is_new)
-        return Outcome([OK], session.id, session.generation, attached=attached)
+        outcome = Outcome([OK], session.id, session.generation, attached=attached)
+        outcome.marks = [session.generation]
+        return outcome
 
     def _apply_expire(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
         """Each session that ends takes one index; one that has acted since takes none."""
@@ -480,6 +505,7 @@ class CoordinationMachine:
         if count > (len(command) - at) // item.size:
             return Outcome([], refused=MARSHALLING_ERROR)
         outcome = Outcome([])
+        marks: list[int] = []
         events: list[TreeEvent] = []
         ended: list[SessionId] = []
         for number in range(count):
@@ -493,9 +519,10 @@ class CoordinationMachine:
             run.index = first_index + run.position
             self.operations.end_session(run, session)
             outcome.codes.append(OK)
+            marks.append(len(run.events))
             events += run.events
             ended += run.ended
-        outcome.events, outcome.ended = events, ended
+        outcome.events, outcome.ended, outcome.marks = events, ended, marks
         return outcome
 
 

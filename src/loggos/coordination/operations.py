@@ -37,7 +37,7 @@ class Refusal(ClientError):
 class Run:
     """What the operations of one command share: who asks, when, and what has come of it."""
 
-    __slots__ = ("answer", "closed", "ended", "events", "index", "position", "replies", "session", "wall_ms")
+    __slots__ = ("answer", "closed", "ended", "events", "index", "marks", "position", "replies", "session", "wall_ms")
 
     def __init__(self, session: Session, wall_ms: int, answer: bool) -> None:
         self.session = session
@@ -47,6 +47,7 @@ class Run:
         self.position = 0  # of the operation among those applied
         self.closed = False
         self.events: list[TreeEvent] = []
+        self.marks: list[int] = []  # of every operation: its code, or a number made of what it left
         self.replies: list[bytes] = []
         self.ended: list[SessionId] = []
 

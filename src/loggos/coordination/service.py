@@ -336,7 +336,7 @@ class CoordinationService:
         return len(self.watches) > 0
 
     def applied_plainly(self, index: Index, plain: Plain) -> None:
-        session, xid, _, node = plain
+        _, session, xid, _, node = plain
         self.index = index
         client = self.clients.get(session.id)
         if client is not None and client.generation == session.generation:

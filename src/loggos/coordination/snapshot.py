@@ -1,9 +1,11 @@
-"""The machine's state as bytes: a snapshot that is taken while the machine goes on (rule 19), its restore, and the digest.
+"""The machine's state as bytes: a snapshot that is taken while the machine goes on (rule 19), its restore, and the digest, at
+once or by a walk of the same kind.
 
-How a snapshot stays that of its start: beginning one raises `epoch`; what is made later carries the new epoch and is skipped.
+How a walk shows the state of its start: beginning one raises `epoch`; what is made later carries the new epoch and is skipped.
 The walk goes down from the root, encoding nodes of an older epoch and marking them. What is about to change before the walk
 came by is encoded then, by `saver`, and marked. So every item is encoded once, as it was. What a delete hides from the walk was
-saved by that delete, and so was all below it, which went before.
+saved by that delete, and so was all below it, which went before. There is one walk at a time: a new one ends the one before, so
+a walk for a digest is not begun while a snapshot's is under way (`is_walked`).
 
 Format: records, u32 length then body, cut into slices between records; the first is the magic, the last holds the counts.
 Children and a session's ephemerals are not stored: they follow from the paths and owners.
@@ -13,12 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from typing import Final
 
 from loggos.base.errors import FrameError, InternalError
 from loggos.base.ids import SessionId
-from loggos.base.limits import RESTORE_STEP_ITEMS, SNAPSHOT_SLICE_BYTES, SNAPSHOT_SLICE_ITEMS
+from loggos.base.limits import RESTORE_STEP_ITEMS, SCRUB_SLICE_ITEMS, SNAPSHOT_SLICE_BYTES, SNAPSHOT_SLICE_ITEMS
+from loggos.base.steps import Digesting
 from loggos.coordination.acl import OPEN_ACL, AclTable, read_acl
 from loggos.coordination.paths import ROOT
 from loggos.coordination.sessions import Session, SessionTable
@@ -36,6 +40,8 @@ _NODE: Final = struct.Struct(">BqqqqqqiiiHI")
 _SESSION: Final = struct.Struct(">Bqi16sBqqqBH")
 _NULL_DATA: Final = 0xFFFFFFFF  # in the place of the data's length: null, which is not the same as empty
 _END: Final = struct.Struct(">BQQ")  # kind, nodes, sessions
+_DIGEST_MASK: Final = 0xFFFFFFFFFFFFFFFF
+_WHOLE: Final = object()
 
 
 def encode_node(path: bytes, node: Znode) -> bytes:
@@ -80,63 +86,65 @@ def encode_session(session: Session) -> bytes:
     return b"".join(parts)
 
 
-class Snapshot:
-    """One walk over the state as it is when this is built."""
+def is_walked(tree: Tree) -> bool:
+    """Is a walk over this state under way?"""
+    return tree.saver is not None
 
-    def __init__(self, tree: Tree, sessions: SessionTable, slice_items: int = SNAPSHOT_SLICE_ITEMS) -> None:
+
+class Walk(ABC):
+    """One walk over the state as it is when this is built. What is encoded goes to `add`, which counts it in `_bytes`."""
+
+    def __init__(self, tree: Tree, sessions: SessionTable, slice_items: int) -> None:
         self._tree, self._sessions, self._slice_items = tree, sessions, slice_items
         tree.epoch += 1
         sessions.epoch = tree.epoch
         self._epoch = tree.epoch
         self._nodes, self._session_ids = len(tree.nodes), list(sessions)
-        self._records: list[bytes] = [_LENGTH.pack(len(_MAGIC)), _MAGIC]
-        self._bytes = 0
+        self._bytes = 0  # of this slice
         self._nodes_done = self._sessions_done = 0
         tree.saver = self.save_node
         sessions.saver = self.save_session
 
+    @abstractmethod
+    def add(self, record: bytes) -> None: ...
+
     def save_node(self, path: bytes, node: Znode) -> None:
-        """The node is about to change or go: keep it as it is, unless that is done or it is younger than this snapshot."""
+        """The node is about to change or go: keep it as it is, unless that is done or it is younger than this walk."""
         if node.epoch != self._epoch:
             node.epoch = self._epoch
             self._nodes_done += 1
-            self._add(encode_node(path, node))
+            self.add(encode_node(path, node))
 
     def save_session(self, session: Session) -> None:
         if session.epoch != self._epoch:
             session.epoch = self._epoch
             self._sessions_done += 1
-            self._add(encode_session(session))
+            self.add(encode_session(session))
 
-    def _add(self, record: bytes) -> None:
-        self._records.append(_LENGTH.pack(len(record)))
-        self._records.append(record)
-        self._bytes += 4 + len(record)
+    def is_newest(self) -> bool:
+        """Has no other walk over this state begun since?"""
+        return self._tree.epoch == self._epoch
 
-    def _take(self) -> bytes:
-        records, self._records, self._bytes = self._records, [], 0
-        return b"".join(records)
-
-    def slices(self) -> Iterator[bytes]:
-        """The snapshot, a bounded piece of work at a time. InternalError if another snapshot was begun meanwhile."""
+    def steps(self) -> Iterator[None]:
+        """Saves every item not yet saved; yields after each bounded piece of work."""
         try:
             looked_at = 0
-            for _ in self._walk():
+            for _ in self._items():
                 looked_at += 1
                 if looked_at >= self._slice_items or self._bytes >= SNAPSHOT_SLICE_BYTES:
-                    looked_at = 0
-                    yield self._take()
-                    if self._tree.epoch != self._epoch:
-                        raise InternalError("a snapshot was asked for another slice after a newer one had begun")
+                    looked_at = self._bytes = 0
+                    yield
             if (self._nodes_done, self._sessions_done) != (self._nodes, len(self._session_ids)):
-                raise InternalError(f"a snapshot holds {self._nodes_done} of {self._nodes} nodes")
-            self._add(_END.pack(_END_KIND, self._nodes, len(self._session_ids)))
-            yield self._take()
+                raise InternalError(f"a walk over the state saw {self._nodes_done} of {self._nodes} nodes: report this defect")
         finally:
-            if self._tree.epoch == self._epoch:
-                self._tree.saver = self._sessions.saver = None
+            self.leave()
 
-    def _walk(self) -> Iterator[None]:
+    def leave(self) -> None:
+        """What changes from now on is no more kept for this walk."""
+        if self.is_newest():
+            self._tree.saver = self._sessions.saver = None
+
+    def _items(self) -> Iterator[None]:
         """Saves every item not yet saved; yields after each."""
         for session_id in self._session_ids:
             session = self._sessions.get(session_id)
@@ -159,6 +167,57 @@ class Snapshot:
             yield
 
 
+class Snapshot(Walk):
+    """The walk that keeps what it saw."""
+
+    def __init__(self, tree: Tree, sessions: SessionTable, slice_items: int = SNAPSHOT_SLICE_ITEMS) -> None:
+        super().__init__(tree, sessions, slice_items)
+        self._records: list[bytes] = [_LENGTH.pack(len(_MAGIC)), _MAGIC]
+
+    def add(self, record: bytes) -> None:
+        self._records.append(_LENGTH.pack(len(record)))
+        self._records.append(record)
+        self._bytes += 4 + len(record)
+
+    def _take(self) -> bytes:
+        records, self._records = self._records, []
+        return b"".join(records)
+
+    def slices(self) -> Iterator[bytes]:
+        """The snapshot, a bounded piece of work at a time. InternalError if another one was begun meanwhile."""
+        for _ in self.steps():
+            yield self._take()
+            if not self.is_newest():
+                raise InternalError("a snapshot was asked for another slice after a newer one had begun")
+        self.add(_END.pack(_END_KIND, self._nodes, len(self._session_ids)))
+        yield self._take()
+
+
+class Sum(Walk):
+    """The walk that adds up what `digest` adds up at once."""
+
+    def __init__(self, tree: Tree, sessions: SessionTable, slice_items: int = SCRUB_SLICE_ITEMS) -> None:
+        super().__init__(tree, sessions, slice_items)
+        self._total = 0
+
+    def add(self, record: bytes) -> None:
+        self._total += _hash(record)
+        self._bytes += len(record)
+
+    def digesting(self) -> Digesting:
+        """The digest in bounded steps, the first of which does nothing. None: a snapshot was begun meanwhile and has the walk."""
+        steps, is_whole = self.steps(), False
+        try:
+            while not is_whole:
+                yield
+                if not self.is_newest():
+                    return None
+                is_whole = next(steps, _WHOLE) is _WHOLE
+            return self._total & _DIGEST_MASK
+        finally:
+            self.leave()
+
+
 def digest(tree: Tree, sessions: SessionTable) -> int:
     """The sum of a 64-bit hash of every item: it does not depend on any order."""
     total = 0
@@ -166,7 +225,7 @@ def digest(tree: Tree, sessions: SessionTable) -> int:
         total += _hash(encode_node(path, node))
     for session in sessions.values():
         total += _hash(encode_session(session))
-    return total & 0xFFFFFFFFFFFFFFFF
+    return total & _DIGEST_MASK
 
 
 def _hash(record: bytes) -> int:

@@ -1,5 +1,5 @@
-"""Do the nodes agree? Each tells the others its rolling digest at every DIGEST_EVERY slots; where they differ, the
-minority stops (rule 18).
+"""Do the nodes agree? Each tells the others its digests at slots that are the same for all; where they differ, the minority
+stops (rule 18). What is told when: agreement.py.
 
 `Digests.hear` gives a verdict when a slot's votes decide something: AGREED, WE_DIFFER (a quorum holds another digest:
 this node must stop) or SPLIT (every voter has spoken and no digest has a quorum: writes must stop). Pure.
@@ -13,8 +13,8 @@ from typing import Final
 
 from loggos.base.ids import NodeId, Slot
 
-DIGEST_EVERY: Final = 64  # slots between comparisons
-SLOTS_KEPT: Final = 64
+DIGEST_EVERY: Final = 64  # slots between comparisons of rolling digests
+SLOTS_KEPT: Final = 64  # for which what was heard waits for who is slower
 
 
 class Verdict(IntEnum):

@@ -8,6 +8,7 @@ came to be chosen, nor what commands mean.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -19,17 +20,20 @@ from crc32c import crc32c
 from loggos.base.errors import DamageError, InternalError
 from loggos.base.ids import Index, NodeId, Slot, Stamps
 from loggos.base.ports import Follower
-from loggos.base.steps import Steps, all_steps
+from loggos.base.steps import Digesting, Steps, all_steps
 from loggos.node.batch import HEADER, decode_stamps, runs_of
 
 SNAPSHOT_HEAD: Final = struct.Struct(">BqqqqI")  # version, slot, index, wall_ms, cell_ms, digest
 CHUNK_HEAD: Final = struct.Struct(">B")  # machine
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2  # 1 had a rolling digest over less, which is equal to none of today's
+PLACE: Final = struct.Struct(">qqqq")  # slot, index, wall_ms, cell_ms
+MACHINE_DIGEST: Final = struct.Struct(">BQ")  # machine
 NO_MACHINE: Final = -1
 
 
 class AnyOutcome(Protocol):
-    codes: list[int]
+    codes: list[int]  # one per operation; 0: done
+    marks: list[int]  # what nodes compare of it: a number per operation, made of what it left
 
 
 class Machine(Protocol):
@@ -46,20 +50,32 @@ class Machine(Protocol):
         """Make a snapshot's state beside the present one, step by step; what it gives at last puts it in its place."""
         ...
 
-    def digest(self) -> int: ...
+    def digest(self) -> int:
+        """64 bits over the whole state, now."""
+        ...
+
+    def digesting(self) -> Digesting:
+        """The same of the state as it is at the first step, which does nothing else, in bounded steps between which batches may
+        be applied. None instead of it: a snapshot is under way, or was begun meanwhile; that one is not disturbed."""
+        ...
+
+    def item_count(self) -> int:
+        """How many items `digesting` walks over."""
+        ...
 
 
 @runtime_checkable
 class AppliesPlainly(Protocol):
     """A machine that knows a plainest kind of command, and a short way for it."""
 
-    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> object:
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> tuple[Any, ...] | None:
         """Apply the command batch[at:end] if it is one operation of the plainest kind that succeeds: it takes `index` and code 0,
-        as `apply` would say. Gives None, and has done nothing, where it is anything else."""
+        as `apply` would say. Gives first its mark, then what its follower is told with it; None, and has done nothing, where
+        it is anything else."""
         ...
 
 
-PlainWay = Callable[[bytes, int, int, Index, int], object]
+PlainWay = Callable[[bytes, int, int, Index, int], tuple[Any, ...] | None]
 
 
 class HearsEvents(Protocol):
@@ -106,16 +122,17 @@ class Registry:
         if payload:
             stamps = decode_stamps(payload)
             self.stamps = Stamps(stamps.wall_ms, max(stamps.cell_ms, self.stamps.cell_ms))
-            codes = self._apply_runs(payload)
-            digest = crc32c(array("i", codes).tobytes(), digest)
+            marks = self._apply_runs(payload)
+            marks.append(self.index)
+            digest = crc32c(array("q", marks).tobytes(), digest)
             for follower in self.followers.values():
                 follower.batch_done(self.index)
         self.rolling_digest = digest
 
     def _apply_runs(self, payload: bytes) -> list[int]:
-        """Each run of a batch to its machine. Gives the codes of all operations: one loop, for it is the hottest there is."""
+        """Each run of a batch to its machine. Gives the marks of all operations: one loop, for it is the hottest there is."""
         is_mine, wall_ms = self._mine, self.stamps.wall_ms
-        batch_codes: list[int] = []
+        batch_marks: list[int] = []
         known_id, plain_way = NO_MACHINE, None
         for machine_id, origin, epoch, at, end in runs_of(payload, HEADER.size):
             if machine_id != known_id:
@@ -126,15 +143,15 @@ class Registry:
                 plain = plain_way(payload, at, end, index, wall_ms)
                 if plain is not None:
                     self.index = index
-                    batch_codes.append(0)
+                    batch_marks.append(plain[0])
                     if not mine:
                         continue
                     self.plain_outcome_of(machine_id, index, plain)
                     known_id = NO_MACHINE  # who was told may have to hear more from now on
                     continue
-            batch_codes += self._apply_run(machine_id, payload[at:end], mine)
+            batch_marks += self._apply_run(machine_id, payload[at:end], mine)
             known_id = NO_MACHINE
-        return batch_codes
+        return batch_marks
 
     def plain_way(self, machine_id: int) -> PlainWay | None:
         """The machine's short way, while nobody must be told what it does: no watch could fire, nobody listens."""
@@ -150,17 +167,17 @@ class Registry:
             follower.applied_plainly(index, plain)
 
     def _apply_run(self, machine_id: int, command: bytes, mine: bool) -> list[int]:
-        """One command, and whoever listens is told. Gives the codes of its operations."""
+        """One command, and whoever listens is told. Gives the marks of its operations."""
         machine, follower = self.machines.get(machine_id), self.followers.get(machine_id)
         if machine is None:
             raise InternalError(f"the log holds a command for machine {machine_id}, unknown here: upgrade this node")
         first = Index(self.index + 1)
         answer = mine and follower is not None and follower.wants(command)
         outcome = machine.apply(first, self.stamps, command, answer)
-        codes: list[int] = outcome.codes
-        self.index = Index(self.index + len(codes))
+        self.index = Index(self.index + len(outcome.codes))
         self.outcome_of(machine_id, command, outcome, first)
-        return codes
+        marks: list[int] = outcome.marks
+        return marks
 
     def outcome_of(self, machine_id: int, command: bytes, outcome: Any, first: Index) -> None:
         """Tell whoever listens what a command did; its operations took the indices from `first` to `self.index`."""
@@ -208,7 +225,8 @@ class Registry:
             raise DamageError("snapshot", 0, "it does not begin with a head")
         version, slot, index, wall_ms, cell_ms, digest = SNAPSHOT_HEAD.unpack(head)
         if version != SNAPSHOT_VERSION:
-            raise InternalError(f"a snapshot of version {version}; this node knows {SNAPSHOT_VERSION}: upgrade this node")
+            remedy = "upgrade this node" if version > SNAPSHOT_VERSION else "start this directory with the release that wrote it"
+            raise InternalError(f"a snapshot of version {version}; this node knows {SNAPSHOT_VERSION}: {remedy}")
         by_machine: dict[int, list[bytes]] = {machine_id: [] for machine_id in self.machines}
         for chunk in iterator:
             if chunk[:1] == b"" or chunk[0] not in by_machine:
@@ -228,9 +246,36 @@ class Registry:
 
         return replace
 
+    # --- digests of the whole state ------------------------------------------------------------------------------------------
+
     def full_digest(self) -> int:
-        """A digest over the whole state of every machine, for snapshots and tests; takes time in proportion to the state."""
-        digest = crc32c(struct.pack(">qq", self.slot, self.index))
-        for machine_id, machine in self.machines.items():
-            digest = crc32c(struct.pack(">BQ", machine_id, machine.digest() & 0xFFFFFFFFFFFFFFFF), digest)
-        return digest
+        """64 bits over the whole state of every machine, now; takes time in proportion to it."""
+        return _full_digest(self._place(), [(machine_id, machine.digest()) for machine_id, machine in self.machines.items()])
+
+    def digesting(self) -> Digesting:
+        """The same in bounded steps, as machines have it (Machine.digesting)."""
+        place, digests = self._place(), []
+        walks = [(machine_id, machine.digesting()) for machine_id, machine in self.machines.items()]
+        for _, walk in walks:  # every machine fixes its start now
+            try:
+                next(walk)
+            except StopIteration:
+                return None
+        yield
+        for machine_id, walk in walks:
+            digest = yield from walk
+            if digest is None:
+                return None
+            digests.append((machine_id, digest))
+        return _full_digest(place, digests)
+
+    def item_count(self) -> int:
+        return sum(machine.item_count() for machine in self.machines.values())
+
+    def _place(self) -> bytes:
+        return PLACE.pack(self.slot, self.index, *self.stamps)
+
+
+def _full_digest(place: bytes, digests: list[tuple[int, int]]) -> int:
+    parts = [MACHINE_DIGEST.pack(machine_id, digest) for machine_id, digest in digests]
+    return int.from_bytes(hashlib.blake2b(b"".join((place, *parts)), digest_size=8).digest(), "big")

@@ -5,7 +5,7 @@ Ready: send, persist, apply, answer barriers. Everything that arrives only sched
 per message. It must not know what a command means, nor how bytes reach a peer or a disk.
 
 Rules it keeps: 2 and 7 (persister.py), 8 (barriers.py), 10 (step down when the disk hangs), 12 (outbox.py), 14
-(stamps), 18 (digests.py).
+(stamps), 18 (agreement.py).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from loggos.base.limits import (
 from loggos.base.ports import Buffer, Follower, World
 from loggos.consensus.codec import decode_message, encode_parts
 from loggos.consensus.types import Entry, Kind, Outgoing, Ready, Role, Status
+from loggos.node.agreement import Agreement
 from loggos.node.barriers import Barriers
 from loggos.node.batch import encode_batch, whole_runs
-from loggos.node.digests import DIGEST_EVERY, Digests, Verdict
 from loggos.node.metrics import Metrics
 from loggos.node.outbox import Outbox
 from loggos.node.peers import Mesh
@@ -47,7 +47,7 @@ from loggos.node.registry import Registry
 from loggos.node.space import SpaceWatch
 from loggos.node.tail import LogTail
 from loggos.node.transfer import SnapshotKeeper
-from loggos.node.wire import DIGEST, EPOCH, Hello, Standing, Type, frame
+from loggos.node.wire import EPOCH, Hello, Standing, Type, frame
 from loggos.storage.journal import Journal
 from loggos.storage.snapshots import SnapshotStore
 
@@ -121,7 +121,7 @@ class Replica:
         self.persister = self.make_persister(journal)
         self.space = SpaceWatch(world.disk, self, world.clock, sizes.disk_reserve_bytes)
         self.barriers = self.make_barriers()
-        self.digests = Digests(node, engine.membership.voters)
+        self.agreement = self.make_agreement()
         self.tail = LogTail(sizes.log_tail_bytes)
         self.keeper = self.make_keeper(journal, snapshots, sizes.snapshot_journal_bytes)
         self._status = engine.status()  # as this node acts on it
@@ -148,7 +148,8 @@ class Replica:
             Type.FORWARD: self._on_forward,
             Type.REFUSED: self._on_refused,
             Type.NOTE: self._on_note,
-            Type.DIGEST: self._on_digest,
+            Type.DIGEST: self.agreement.on_rolling,
+            Type.FULL_DIGEST: self.agreement.on_full,
             Type.SNAPSHOT_BEGIN: self.keeper.on_begin,
             Type.SNAPSHOT_CHUNK: self.keeper.on_chunk,
             Type.SNAPSHOT_END: self.keeper.on_end,
@@ -157,6 +158,9 @@ class Replica:
 
     def make_barriers(self) -> Barriers:
         return Barriers(BARRIER_TIMEOUT_MS / 1000, self.world.entropy.below(1 << 48))
+
+    def make_agreement(self) -> Agreement:
+        return Agreement(self)
 
     def make_persister(self, journal: Journal) -> Persister:
         return Persister(journal, self, self.world.clock)
@@ -208,6 +212,7 @@ class Replica:
             self.engine.tick(int(now * 1000))
         self.barriers.expire(now)
         self.keeper.tick()
+        self.agreement.tick(now)
         self._turn()
 
     def _disk_hangs(self) -> bool:
@@ -323,11 +328,6 @@ class Replica:
         follower = self.registry.followers.get(body[0]) if body else None
         if follower is not None:
             follower.peer_note(node, body[1:])
-
-    def _on_digest(self, node: NodeId, incarnation: Incarnation, body: bytes) -> None:
-        if len(body) == DIGEST.size:
-            slot, digest = DIGEST.unpack(body)
-            self._judge(Slot(slot), node, digest)
 
     # --- the turn ------------------------------------------------------------------------------------------------------------
 
@@ -489,10 +489,10 @@ class Replica:
         for entry in committed:
             if entry.slot <= registry.slot:
                 continue  # a snapshot that was installed meanwhile covers it
+            before_ms = registry.stamps.cell_ms
             registry.apply(entry.slot, entry.payload if entry.kind is Kind.DATA else b"")
             self.tail.applied(entry.slot, len(entry.payload))
-            if entry.slot % DIGEST_EVERY == 0:
-                self._tell_digest(entry.slot)
+            self.agreement.applied(entry.slot, before_ms)
         self.engine.applied(registry.slot)
         compactable = self.tail.compactable()
         if compactable:
@@ -542,19 +542,8 @@ class Replica:
         """A snapshot takes the place of log entries: what this node waits for may lie among them, and is never seen applied."""
         self._interrupt()
 
-    # --- agreement -----------------------------------------------------------------------------------------------------------
-
-    def _tell_digest(self, slot: Slot) -> None:
-        digest = self.registry.rolling_digest
-        for node in self.mesh.links:
-            self.mesh.post(node, frame(Type.DIGEST, DIGEST.pack(slot, digest)))
-        self._judge(slot, self.node, digest)
-
-    def _judge(self, slot: Slot, node: NodeId, digest: int) -> None:
-        verdict = self.digests.hear(slot, node, digest)
-        if verdict is Verdict.WE_DIFFER:
-            why = f"this node's state at slot {slot} differs from the majority's: set its data aside and restart it"
-            self.fatal(InternalError(why))
-        elif verdict is Verdict.SPLIT and not self.writes_stopped:
-            self.writes_stopped = f"no two nodes agree on the state at slot {slot}"
-            self.log("writes stop", why=self.writes_stopped)
+    def stop_writes(self, why: str) -> None:
+        """For good, until an operator has found out which node is right."""
+        if not self.writes_stopped:
+            self.writes_stopped = why
+            self.log("writes stop", why=why)

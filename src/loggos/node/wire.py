@@ -7,7 +7,8 @@
     FORWARD          epoch u16, then runs (batch.py) for the leader to propose
     REFUSED          epoch u16: runs forwarded under it were not taken
     NOTE             machine u8, then bytes from one service to its twin
-    DIGEST           slot i64, digest u32
+    DIGEST           slot i64, rolling digest u32
+    FULL_DIGEST      slot i64, digest u64 of the whole state
     SNAPSHOT_BEGIN   slot i64, then the snapshot's meta
     SNAPSHOT_CHUNK   slot i64, number u32, then a chunk
     SNAPSHOT_END     slot i64, chunks u32
@@ -33,6 +34,7 @@ from loggos.base.ports import Buffer
 HEAD: Final = struct.Struct(">IIB")
 SLOT: Final = struct.Struct(">q")
 DIGEST: Final = struct.Struct(">qI")
+FULL_DIGEST: Final = struct.Struct(">qQ")
 CHUNK: Final = struct.Struct(">qI")
 SNAPSHOT_REFUSED: Final = 0xFFFFFFFF
 EPOCH: Final = struct.Struct(">H")
@@ -49,6 +51,7 @@ class Type(IntEnum):
     SNAPSHOT_CHUNK = 8
     SNAPSHOT_END = 9
     SNAPSHOT_ACK = 10
+    FULL_DIGEST = 11
 
 
 class Standing(IntEnum):

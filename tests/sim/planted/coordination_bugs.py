@@ -14,6 +14,7 @@ from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.operations import Run
 from loggos.coordination.service import CoordinationService
 from loggos.coordination.sessions import Session
+from loggos.coordination.snapshot import Sum
 from loggos.coordination.zookeeper.connection import Connection
 from loggos.coordination.zookeeper.server import ZooKeeperDoor
 from tests.sim.planted.bug import DIFFERS, LOST, STALE, Bug, node
@@ -87,6 +88,26 @@ class ReadsItsClock(CoordinationMachine):
 
     def apply(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
         return super().apply(first_index, stamps._replace(wall_ms=int(time.time() * 1000)), command, answer)
+
+
+class ScrubsWhatComesLater(CoordinationMachine):
+    """A full digest does not keep sessions as they were at its slot: it is of what the walk happens to find."""
+
+    def make_sum(self) -> Sum:
+        walk = super().make_sum()
+        self.sessions.saver = None
+        return walk
+
+
+class StoresForItsClients(CoordinationMachine):
+    """What is stored depends on whether this node owes the client an answer; no entry nor result shows it."""
+
+    def _set_data(self, run: Run, opcode: int, xid: int, command: bytes, at: int, end: int) -> int:
+        code = super()._set_data(run, opcode, xid, command, at, end)
+        if run.answer and code == 0 and run.events:
+            znode = self.tree.nodes[run.events[-1].path]
+            znode.data = (znode.data or b"") + b"!"
+        return code
 
 
 class KeepsFailedMultis(CoordinationMachine):
@@ -223,6 +244,20 @@ BUGS = (
     Bug("old-generation-accepted", "a session's former connection can still write", 11, node(machine=AnyGeneration), LOST),
     Bug("sequence-gap-accepted", "a command is taken although one before it is missing", 11, node(machine=TakesGaps), LOST),
     Bug("clock-read-at-apply", "apply reads the node's clock", 14, node(machine=ReadsItsClock), DIFFERS),
+    Bug(
+        "scrub-races-log",
+        "what changes under a scrub is not digested as it was",
+        18,
+        node(machine=ScrubsWhatComesLater),
+        ("digest", "node-stopped"),
+    ),
+    Bug(
+        "stores-for-its-clients",
+        "what a write stores depends on whose client it is",
+        18,
+        node(machine=StoresForItsClients),
+        ("digest", "node-stopped"),
+    ),
     Bug(
         "multi-keeps-effects",
         "what a multi did before it failed stays",

@@ -102,6 +102,8 @@ class SimCluster:
             if event == "damaged data set aside" and host.name not in self._tampered:
                 what = f"{host.name} found damage that nobody did: {fields.get('why')}"
                 self.violations.append(Violation("durability", what))
+            if event == "writes stop":
+                self.violations.append(Violation("digest", f"{host.name} stops writes: {fields.get('why')}"))
             if event == "leader" and self._is_promise(host, **fields):
                 self.on_event(host, "promise")
 

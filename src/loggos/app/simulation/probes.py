@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from loggos.app.build import Parts
 from loggos.coordination.machine import CoordinationMachine
+from loggos.node.agreement import Agreement
+from loggos.node.digests import Verdict
 from loggos.node.replica import Replica
 
 Probe = Callable[[str], None]
@@ -28,7 +30,7 @@ OF_ENGINES: Final = (
     "reads failed with their leader",
 )
 OF_MACHINES: Final = ("expire refused by a touch", "repeat dropped", "gap in a session refused", "older connection refused")
-OF_REPLICAS: Final = ("forward refused", "commands with unknown fate")
+OF_REPLICAS: Final = ("forward refused", "commands with unknown fate", "full digests agreed", "scrub gave way")
 # What nodes log by themselves. "writes stop" is missing: it must never be reached.
 LOGGED: Final = (
     "torn tail cut",
@@ -118,7 +120,24 @@ def probing_replica(base: type[Replica], probe: Probe) -> type[Replica]:
             probe("commands with unknown fate")
             super()._interrupt()
 
+        def make_agreement(self) -> Agreement:
+            return probing_agreement(type(super().make_agreement()), probe)(self)
+
     return ProbingReplica
+
+
+def probing_agreement(base: type[Agreement], probe: Probe) -> type[Agreement]:
+    class ProbingAgreement(base):  # type: ignore[valid-type,misc]
+        def judge(self, compared: Any, *told: Any) -> Verdict:
+            verdict: Verdict = super().judge(compared, *told)
+            _told(probe, "full digests agreed", compared is self.full and verdict is Verdict.AGREED)
+            return verdict
+
+        def gave_way(self) -> None:
+            probe("scrub gave way")
+            super().gave_way()
+
+    return ProbingAgreement
 
 
 def _told(probe: Probe, name: str, is_rare: bool) -> bool:

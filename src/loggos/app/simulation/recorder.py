@@ -151,7 +151,7 @@ def recording_registry(base: type[Registry], node: int, recorder: LogRecorder) -
             if way is None:
                 return None
 
-            def recorded(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> object:
+            def recorded(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> tuple[Any, ...] | None:
                 plain = way(batch, at, end, index, wall_ms)
                 if plain is not None:
                     recorder.applied(node, index, batch[at:end], plain_outcome(batch, at))
