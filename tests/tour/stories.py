@@ -50,7 +50,7 @@ def story() -> Story:
         stale=[Stale(4, stale_token, 13, 20.1, answers, False, 20, 140)],
         finished=[Finished(worker, 41.0, 2 if worker == 4 else 1) for worker in range(1, WORKERS + 1)],
         faults=faults,
-        replicas=[Replica(node, 60, 90, "0badcafe", TOTAL, TOTAL, 190) for node in (1, 2, 3)],
+        replicas=[Replica(node, 60, 90, "0badcafe", TOTAL, TOTAL, 190, 58, "0123feed4567beef") for node in (1, 2, 3)],
     )
 
 

@@ -99,6 +99,18 @@ def a_digest_differs(s: Story) -> None:
     s.replicas[2] = msgspec.structs.replace(s.replicas[2], digest="deadbeef")
 
 
+def a_full_digest_differs(s: Story) -> None:
+    s.replicas[1] = msgspec.structs.replace(s.replicas[1], full_digest="badc0ffee")
+
+
+def full_digests_of_different_slots(s: Story) -> None:
+    s.replicas[0] = msgspec.structs.replace(s.replicas[0], full_slot=57)
+
+
+def nobody_made_a_full_digest(s: Story) -> None:
+    s.replicas[:] = [msgspec.structs.replace(replica, full_slot=0, full_digest="") for replica in s.replicas]
+
+
 def an_index_differs(s: Story) -> None:
     s.replicas[0] = msgspec.structs.replace(s.replicas[0], index=89)
 
@@ -139,6 +151,9 @@ def the_leader_stays(s: Story) -> None:
         (a_token_is_given_again, TOKENS, "was used by"),
         (a_holder_gets_an_older_token, TOKENS, "worker 3 got token 0x69 after worker 2 had 0x6e"),
         (a_digest_differs, REPLICAS, "deadbeef"),
+        (a_full_digest_differs, REPLICAS, "badc0ffee"),
+        (full_digests_of_different_slots, REPLICAS, "at slot 57"),
+        (nobody_made_a_full_digest, REPLICAS, "nothing is proven"),
         (an_index_differs, REPLICAS, "index 89"),
         (a_node_is_missing, REPLICAS, "node 2"),
         (a_kill_is_missing, FAULTS, "kill: 1 times"),

@@ -235,7 +235,8 @@ class LockChapter:
 
     # --- the end ---
     def read_replicas(self) -> None:
-        """Ask each node for the counter, then wait until all tell the same state. What differs at the end is in the story."""
+        """Ask each node for the counter, then wait until all tell the same state, and the same digest of the whole of it, made
+        anew. What differs at the end is in the story."""
         counters = {}
         for node in range(1, NODES + 1):
             host, port = self.nodes.addresses[node - 1]
@@ -248,18 +249,30 @@ class LockChapter:
             states = [state_of(state) for state in self.nodes.statuses().values()]
             return len(states) == NODES and len(dict.fromkeys(states)) == 1
 
+        def equal_in_full() -> bool:
+            answers = list(self.nodes.full_digests().values())
+            made = all(answer["full_slot"] == answer["slot"] for answer in answers)
+            return made and len(answers) == NODES and len(dict.fromkeys(map(full_digest_of, answers))) == 1
+
         try:
             self.wait(equal, "one state on all nodes")
+            self.wait(equal_in_full, "one digest of the whole state on all nodes")
         except TourError as error:
             self.screen.event(str(error), "red")  # the proof will show what differs
         for node, state in self.nodes.statuses().items():
             counter, stat = counters[node]
-            self.story.replicas.append(Replica(node, *state_of(state), counter.value, stat.version, counter.token))
+            told = (counter.value, stat.version, counter.token)
+            self.story.replicas.append(Replica(node, *state_of(state), *told, *full_digest_of(state)))
 
 
 def state_of(status: dict[str, Any]) -> tuple[int, int, str]:
     """(slot, index, digest) as a node's console tells them."""
     return status.get("slot", -1), status.get("index", -1), status.get("digest", "none")
+
+
+def full_digest_of(status: dict[str, Any]) -> tuple[int, str]:
+    """(slot, digest of the whole state at that slot), the newest that the node has made."""
+    return status.get("full_slot", 0), status.get("full_digest", "none")
 
 
 @contextmanager

@@ -115,9 +115,12 @@ class NodeProcesses(ProcessPerNode):
 
     def status(self, node: int) -> dict[str, Any]:
         """What a node's console says; empty if it does not answer now."""
+        return self._ask(node, "status")
+
+    def _ask(self, node: int, page: str) -> dict[str, Any]:
         if node in self.paused or node not in self.processes:
             return {}
-        url = f"http://127.0.0.1:{self.client_port(node) + CONSOLE}/status"
+        url = f"http://127.0.0.1:{self.client_port(node) + CONSOLE}/{page}"
         try:
             with urllib.request.urlopen(url, timeout=TOUR_STATUS_TIMEOUT_S) as answer:
                 found: dict[str, Any] = json.load(answer)
@@ -128,6 +131,11 @@ class NodeProcesses(ProcessPerNode):
     def statuses(self) -> dict[int, dict[str, Any]]:
         """By node; only those that answer."""
         answers = {node: self.status(node) for node in range(1, NODES + 1)}
+        return {node: answer for node, answer in answers.items() if answer}
+
+    def full_digests(self) -> dict[int, dict[str, Any]]:
+        """Ask every node for a digest of its whole state as it is now, made beside its work: what each has of it by now."""
+        answers = {node: self._ask(node, "digest") for node in range(1, NODES + 1)}
         return {node: answer for node, answer in answers.items() if answer}
 
     def leading(self) -> int:

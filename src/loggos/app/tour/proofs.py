@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from loggos.app.tour.records import RESOLVED, Increment, Stale, Story
+from loggos.app.tour.records import RESOLVED, Increment, Replica, Stale, Story
 
 KILLS, LEADER_PAUSES, HOLDER_PAUSES = 2, 1, 1
 FAULTS_WANTED: Final = {"kill": KILLS, "pause leader": LEADER_PAUSES, "pause holder": HOLDER_PAUSES}
@@ -153,13 +153,21 @@ def tokens_increase(story: Story) -> Proof:
 # --- replicas agree ---
 def replicas_equal(story: Story) -> Proof:
     title = "All replicas are equal"
-    states = list(dict.fromkeys((replica.slot, replica.index, replica.digest, replica.token) for replica in story.replicas))
-    told = "; ".join(f"node {r.node}: slot {r.slot:,}, index {r.index:,}, digest {r.digest}" for r in story.replicas)
+    states = list(dict.fromkeys((r.slot, r.index, r.digest, r.token, r.full_slot, r.full_digest) for r in story.replicas))
+    told = "; ".join(f"node {replica.node}: {describe_state(replica)}" for replica in story.replicas)
     if len(states) != 1 or len(story.replicas) != story.nodes:
         return failed(title, [told or "no node told its state"], "node*/node.log")
-    nodes = ", ".join(str(replica.node) for replica in story.replicas)
     first = story.replicas[0]
-    return Proof(title, True, f"nodes {nodes}: slot {first.slot:,}, index {first.index:,}, digest {first.digest}", "")
+    if not first.full_slot:
+        return failed(title, ["no node made a digest of its whole state: nothing is proven"], "node*/node.log")
+    nodes = ", ".join(str(replica.node) for replica in story.replicas)
+    return Proof(title, True, f"nodes {nodes}: {describe_state(first)}", "")
+
+
+def describe_state(replica: Replica) -> str:
+    """The log by its rolling digest, and what the node holds by that of its whole state."""
+    log = f"slot {replica.slot:,}, index {replica.index:,}, digest of the log {replica.digest}"
+    return f"{log}, of the whole state at slot {replica.full_slot:,} {replica.full_digest}"
 
 
 # --- the faults were real ---

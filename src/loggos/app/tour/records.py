@@ -121,6 +121,8 @@ class Replica(msgspec.Struct, frozen=True):
     value: int
     version: int
     token: int
+    full_slot: int  # of the newest digest of its whole state; 0: it has made none
+    full_digest: str
 
 
 class Story(msgspec.Struct, kw_only=True):
