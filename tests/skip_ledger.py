@@ -86,6 +86,8 @@ def unexpected(
     """The skips that no row expects on this machine."""
 
     def expected(skip: Skip) -> bool:
-        return any(fnmatchcase(skip.node_id, row.glob) and row.reason in skip.reason and conditions[row.when]() for row in rows)
+        return any(
+            fnmatchcase(skip.node_id, row.glob) and row.reason in skip.reason and conditions[row.when]() for row in rows
+        )
 
     return [skip for skip in skips if not expected(skip)]

@@ -79,7 +79,9 @@ class Bench:
                 shutil.copyfile(source, target)
 
     def start(self, *options: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COVERAGE"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COVERAGE"))
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("worker.py")), *options],
             cwd=self.place,

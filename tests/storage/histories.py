@@ -88,7 +88,9 @@ class History:
 
     async def open(self) -> Recovered:
         journal_type, recovery_type = self.types
-        found = await open_journal(self.disk, segment_bytes=SEGMENT_BYTES, journal_type=journal_type, recovery_type=recovery_type)
+        found = await open_journal(
+            self.disk, segment_bytes=SEGMENT_BYTES, journal_type=journal_type, recovery_type=recovery_type
+        )
         self.cuts_of_tails += found.cut_bytes > 0
         return found
 

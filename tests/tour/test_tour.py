@@ -59,7 +59,9 @@ def start_tour(directory: Path) -> subprocess.Popen[bytes]:
     """The tour in the middle of its work: the first fault is behind it."""
     words = [sys.executable, "-m", "loggos.cli.main", "tour", "--report", str(directory / "report.html")]
     environment = {**child_environment(), "TMPDIR": str(directory)}
-    tour = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, start_new_session=True, preexec_fn=heed_interrupts)
+    tour = subprocess.Popen(
+        words, stdout=subprocess.PIPE, env=environment, start_new_session=True, preexec_fn=heed_interrupts
+    )
     assert tour.stdout is not None
     for line in tour.stdout:
         if b"200 of" in line:

@@ -153,7 +153,9 @@ class Lock:
 
     def _timeout_message(self, seconds: float | None) -> str:
         holder = self._holder()
-        return f"the lock at {self.path} was not acquired within {seconds:g} s: {holder}; wait longer or see what it does"
+        return (
+            f"the lock at {self.path} was not acquired within {seconds:g} s: {holder}; wait longer or see what it does"
+        )
 
     def _holder(self) -> str:
         try:

@@ -161,7 +161,7 @@ def level_lines(levels: Sequence[Level], y: Axis) -> list[str]:
     parts = []
     for level in levels:
         at = y.at(level.value)
-        parts.append(f"<g><title>{escape(level.name)}: {number(level.value)}</title>")
+        parts.append(f'<g><title>{escape(level.name)}: {number(level.value)}</title>')
         parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/></g>')
         parts.append(text(LEFT + 6, at - 5, f"{level.name}: {number(level.value)}", "level-name", "start"))
     return parts

@@ -45,24 +45,15 @@ class WallClockCell(Replica):
 
 BUGS = (
     Bug(
-        "double-apply-after-restart",
-        "a snapshot's state is later than the slot it names",
-        9,
-        member(registry=StateAfterHead),
-        LOST,
+        "double-apply-after-restart", "a snapshot's state is later than the slot it names", 9,
+        member(registry=StateAfterHead), LOST,
     ),
     Bug(
-        "barrier-before-applied",
-        "a barrier is answered before its slot is applied here",
-        8,
-        member(replica=AnswersBeforeApplying),
-        STALE,
+        "barrier-before-applied", "a barrier is answered before its slot is applied here", 8,
+        member(replica=AnswersBeforeApplying), STALE,
     ),
     Bug(
-        "wall-clock-expires",
-        "deadlines are in wall time: one jump expires everything",
-        14,
-        member(replica=WallClockCell),
-        ("expiry",),
+        "wall-clock-expires", "deadlines are in wall time: one jump expires everything", 14,
+        member(replica=WallClockCell), ("expiry",),
     ),
 )

@@ -66,21 +66,15 @@ class SnapshotsNotSynced(SnapshotStore):
 
 BUGS = (
     Bug(
-        "acknowledge-before-fsync",
-        "a batch counts as durable once it is handed to the disk",
-        2,
-        member(journal=AcknowledgesEarly),
-        LOST,
+        "acknowledge-before-fsync", "a batch counts as durable once it is handed to the disk", 2,
+        member(journal=AcknowledgesEarly), LOST,
     ),
     Bug("fsync-error-ignored", "a failed fdatasync counts as done", 7, member(journal=IgnoresErrors), LOST),
     Bug("names-not-synced", "a new segment's name is not made durable", 7, member(journal=NamesNotSynced), (*LOST, "progress")),
     Bug("torn-tail-accepted", "a torn record is taken for whole", 7, member(recovery=TakesTornTails), LOST),
     Bug("damage-cut", "damage in the middle of the log is cut like a torn tail", 7, member(recovery=CutsDamage), LOST),
     Bug(
-        "snapshot-not-synced",
-        "a snapshot gets its name before its bytes are durable",
-        7,
-        member(snapshots=SnapshotsNotSynced),
-        (*LOST, "progress"),
+        "snapshot-not-synced", "a snapshot gets its name before its bytes are durable", 7,
+        member(snapshots=SnapshotsNotSynced), (*LOST, "progress"),
     ),
 )

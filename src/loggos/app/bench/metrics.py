@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-BUCKET: Final = re.compile(r"^(?P<name>\w*fdatasync\w*)_bucket\{(?P<labels>[^}]*)\}\s+(?P<count>[0-9.eE+]+)")
+BUCKET: Final = re.compile(r'^(?P<name>\w*fdatasync\w*)_bucket\{(?P<labels>[^}]*)\}\s+(?P<count>[0-9.eE+]+)')
 EDGE: Final = re.compile(r'le="(?P<edge>[^"]+)"')
 
 

@@ -60,7 +60,9 @@ class AcceptorWitness:
         if promised < life.promised:
             self._report(f"node {node} promised {life.promised}, and came back with {promised}")
         lost = [
-            slot for slot, ballot in life.accepted.items() if slot > restored.snapshot_slot and held.get(slot, Ballot(0)) < ballot
+            slot
+            for slot, ballot in life.accepted.items()
+            if slot > restored.snapshot_slot and held.get(slot, Ballot(0)) < ballot
         ]
         for slot in sorted(lost)[:TOLD_MAX]:
             told = life.accepted[slot]

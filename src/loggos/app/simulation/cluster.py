@@ -182,3 +182,4 @@ class SimCluster:
                 digests[node.config.id] = (replica.registry.full_digest(), replica.registry.rolling_digest)
         if len({*digests.values()}) > 1:
             self.violations.append(Violation("digest", f"the nodes' states differ: {digests}"))
+

@@ -26,7 +26,6 @@ WORDS: Final = {
     "pause holder": "holder paused (SIGSTOP)",
 }
 
-
 def seconds_ms(seconds: float) -> str:
     return f"{1000 * seconds:,.0f} ms"
 

@@ -1,13 +1,13 @@
 """`Pool`: load balancing inside a client.
 
-pool.py         what users hold
-lease.py        one request's hold on one end point
-calls.py        retries, deadlines, hedging around a function
-core.py         members, health, leases under one lock; no I/O
-upkeep.py       the pool's own work: source, health checks, probes; background.py: where it runs
-checks.py       TCP and HTTP health checks, HTTP probes; http1.py: their client
-members.py      who is in a pool, checked
-errors.py       what a pool itself raises
+    pool.py         what users hold
+    lease.py        one request's hold on one end point
+    calls.py        retries, deadlines, hedging around a function
+    core.py         members, health, leases under one lock; no I/O
+    upkeep.py       the pool's own work: source, health checks, probes; background.py: where it runs
+    checks.py       TCP and HTTP health checks, HTTP probes; http1.py: their client
+    members.py      who is in a pool, checked
+    errors.py       what a pool itself raises
 """
 
 from __future__ import annotations

@@ -197,7 +197,9 @@ class Core:
 
     def _status(self, endpoint: Endpoint, usable: bool) -> EndpointStatus:
         tally = self._tallies[endpoint.name]
-        return EndpointStatus(endpoint, tally.in_flight, tally.succeeded, tally.failed, tally.given_up, usable, tally.why)
+        return EndpointStatus(
+            endpoint, tally.in_flight, tally.succeeded, tally.failed, tally.given_up, usable, tally.why
+        )
 
     def _usable(self, now_s: float) -> dict[str, None]:
         return {endpoint.name: None for part in self._balancer.parts(now_s) for endpoint in part.endpoints}

@@ -104,7 +104,9 @@ class Lease:
         await self._pool.upkeep.begin()
         return self._take(in_loop=True)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close(error)
 
     def _use(self) -> None:

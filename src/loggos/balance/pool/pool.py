@@ -121,7 +121,9 @@ class Pool:
         """
         return Lease(self, key, tuple(avoid))
 
-    async def call(self, send: Callable[[Endpoint], Awaitable[T]], *, judge: Judge[T] | None = None, **differences: Any) -> T:
+    async def call(
+        self, send: Callable[[Endpoint], Awaitable[T]], *, judge: Judge[T] | None = None, **differences: Any
+    ) -> T:
         """What `send(endpoint)` gives, tried as the plan says; `differences` from the pool's plan are fields of `CallPlan`.
 
         `judge(result)` says what a result means for its end point. Raises the last error, or NoEndpointError,
@@ -136,7 +138,9 @@ class Pool:
         lease.close()
         return result
 
-    def call_in_thread(self, send: Callable[[Endpoint], T], *, judge: Judge[T] | None = None, **differences: Any) -> T:
+    def call_in_thread(
+        self, send: Callable[[Endpoint], T], *, judge: Judge[T] | None = None, **differences: Any
+    ) -> T:
         """`call` for threads. A thread cannot be interrupted: give your client its own timeout for a try."""
         plan = replace(self.plan, **differences) if differences else self.plan
         result, lease = run_in_thread(self, lambda lease: send(lease.endpoint), plan, judge)
@@ -181,7 +185,9 @@ class Pool:
         await self.upkeep.begin()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.aclose()
 
     def _open(self) -> None:

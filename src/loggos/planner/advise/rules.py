@@ -108,29 +108,23 @@ COORDINATION: Final = (
         "coordination",
         "why",
         lambda at: at.needs.writes_per_s <= s.WRITES_PER_S / 2 and at.needs.reads_per_s <= s.READS_PER_S / 2,
-        lambda at: (
-            f"{at.needs.writes_per_s:,.0f} writes/s and {at.needs.reads_per_s:,.0f} reads/s are within half of what was"
-            f" measured ({s.WRITES_PER_S:,.0f} and {s.READS_PER_S:,.0f} on 3 nodes of one 2-core machine)"
-        ),
+        lambda at: f"{at.needs.writes_per_s:,.0f} writes/s and {at.needs.reads_per_s:,.0f} reads/s are within half of what was"
+        f" measured ({s.WRITES_PER_S:,.0f} and {s.READS_PER_S:,.0f} on 3 nodes of one 2-core machine)",
     ),
     Rule("coordination", "configure", always, lambda at: at.best.words(at.needs.regions)),
     Rule(
         "coordination",
         "configure",
         lambda at: at.needs.consistency == "linearizable",
-        lambda at: (
-            f"sync before a read where a stale answer would do harm ({at.best.write_home_ms:.3g} ms of network from"
-            f" {at.needs.home_region}, as a write); other reads are local and quick"
-        ),
+        lambda at: f"sync before a read where a stale answer would do harm ({at.best.write_home_ms:.3g} ms of network from"
+        f" {at.needs.home_region}, as a write); other reads are local and quick",
     ),
     Rule(
         "coordination",
         "configure",
         lambda at: s.WRITES_PER_S / 2 < at.needs.writes_per_s <= s.WRITES_PIPELINED_PER_S / 2,
-        lambda at: (
-            f"pipeline writes (send without waiting for each answer): {s.WRITES_PIPELINED_PER_S:,.0f}/s were measured so,"
-            f" {s.WRITES_PER_S:,.0f}/s one at a time"
-        ),
+        lambda at: f"pipeline writes (send without waiting for each answer): {s.WRITES_PIPELINED_PER_S:,.0f}/s were measured so,"
+        f" {s.WRITES_PER_S:,.0f}/s one at a time",
     ),
     Rule(
         "coordination",
@@ -157,29 +151,23 @@ COORDINATION: Final = (
         "coordination",
         "limit",
         lambda at: at.needs.writes_per_s > s.WRITES_PIPELINED_PER_S / 2,
-        lambda at: (
-            f"{at.needs.writes_per_s:,.0f} writes/s are too near the {s.WRITES_PIPELINED_PER_S:,.0f} that were"
-            " measured with deep pipelines: shard the data over several cells, or use a partitioned store (Kafka for events,"
-            " Cassandra for records)"
-        ),
+        lambda at: f"{at.needs.writes_per_s:,.0f} writes/s are too near the {s.WRITES_PIPELINED_PER_S:,.0f} that were"
+        " measured with deep pipelines: shard the data over several cells, or use a partitioned store (Kafka for events,"
+        " Cassandra for records)",
     ),
     Rule(
         "coordination",
         "limit",
         lambda at: at.needs.item_kb > s.ITEM_KB_MAX and at.needs.any_of(*SMALL) and tree_gb(at) > 0,
-        lambda at: (
-            f"items of {at.needs.item_kb:,.0f} KB: one request is at most {s.ITEM_KB_MAX:,.0f} KB. Keep the bulk in"
-            " files and only its name here"
-        ),
+        lambda at: f"items of {at.needs.item_kb:,.0f} KB: one request is at most {s.ITEM_KB_MAX:,.0f} KB. Keep the bulk in"
+        " files and only its name here",
     ),
     Rule(
         "coordination",
         "limit",
         lambda at: tree_gb(at) > s.TREE_GB_MAX,
-        lambda at: (
-            f"{at.needs.data_gb:,.4g} GB: the whole tree is in every node's memory; beyond about {s.TREE_GB_MAX:g} GB"
-            " restarts get slow. Keep the bulk in a database or in files, and coordination for what must be agreed on"
-        ),
+        lambda at: f"{at.needs.data_gb:,.4g} GB: the whole tree is in every node's memory; beyond about {s.TREE_GB_MAX:g} GB"
+        " restarts get slow. Keep the bulk in a database or in files, and coordination for what must be agreed on",
     ),
     Rule(
         "coordination",
@@ -191,10 +179,8 @@ COORDINATION: Final = (
         "coordination",
         "limit",
         slower_than_asked,
-        lambda at: (
-            f"a write takes {at.best.write_home_ms:.3g} ms of network alone, and {at.needs.latency_ms:g} ms were asked"
-            " for: put all voters in one region and give up its survival, or accept a copy that lags (asynchronous replication)"
-        ),
+        lambda at: f"a write takes {at.best.write_home_ms:.3g} ms of network alone, and {at.needs.latency_ms:g} ms were asked"
+        " for: put all voters in one region and give up its survival, or accept a copy that lags (asynchronous replication)",
     ),
     Rule(
         "coordination",
@@ -206,11 +192,9 @@ COORDINATION: Final = (
         "coordination",
         "measure",
         lambda at: bool(at.needs.assumed()),
-        lambda at: (
-            "the round trips between "
-            + ", ".join(f"{one} and {other}" for one, other in at.needs.assumed()[:4])
-            + f": {WAN_MS[1]:g} ms was assumed, {WAN_MS[0]:g} to {WAN_MS[2]:g} ms is usual"
-        ),
+        lambda at: "the round trips between "
+        + ", ".join(f"{one} and {other}" for one, other in at.needs.assumed()[:4])
+        + f": {WAN_MS[1]:g} ms was assumed, {WAN_MS[0]:g} to {WAN_MS[2]:g} ms is usual",
     ),
 )
 
@@ -220,11 +204,9 @@ BULK: Final = (
         "streams",
         "configure",
         always,
-        lambda at: (
-            "replication 3, acks=all, min.insync.replicas 2"
-            + ("; replicas in different zones" if at.needs.zones > 1 else "")
-            + ("; within one region, mirrored to the others" if len(at.needs.regions) > 1 else "")
-        ),
+        lambda at: "replication 3, acks=all, min.insync.replicas 2"
+        + ("; replicas in different zones" if at.needs.zones > 1 else "")
+        + ("; within one region, mirrored to the others" if len(at.needs.regions) > 1 else ""),
     ),
     Rule(
         "streams",

@@ -205,7 +205,9 @@ def hindsight(intent: Intent, nodes: int, needs: list[Need], scenario: str) -> f
     return needs[0].kind.price_per_month * (nodes + intent.shortfall_factor * max(0, wanted - nodes))
 
 
-def option(intent: Intent, coming: Expected, nodes: int, needs: list[Need], regret: float, groups: dict[str, Group]) -> Option:
+def option(
+    intent: Intent, coming: Expected, nodes: int, needs: list[Need], regret: float, groups: dict[str, Group]
+) -> Option:
     kind = needs[0].kind
     left = min(survivors(nodes, intent.site, case) for case in cases(intent.survive))
     before: list[float] = []

@@ -239,3 +239,4 @@ def refused(answer: Refusal) -> Report:
     tiles = Tiles([("no plan", "satisfies the intent as it stands")])
     first = answer.why[0] if answer.why else "nothing satisfies it"
     return Report(f"No plan for {answer.intent.name}", question(answer.intent), f"None: {first}.", tiles, sections)
+
