@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from loggos.base.ids import Index, NodeId, SessionId, Stamps
-from loggos.coordination.commands import ExpireItem, Outcome, TreeEvent, encode_attach, encode_expire, encode_requests
+from loggos.coordination.commands import (
+    ExpireItem,
+    Outcome,
+    ReapItem,
+    TreeEvent,
+    encode_attach,
+    encode_expire,
+    encode_reap,
+    encode_requests,
+)
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.zookeeper import codec
 from loggos.coordination.zookeeper.codec import Acl
@@ -76,6 +85,10 @@ def create(path: bytes, data: bytes = b"", flags: int = 0, acl: tuple[Acl, ...] 
 
 def create2(path: bytes, data: bytes = b"", flags: int = 0, acl: tuple[Acl, ...] = OPEN) -> Request:
     return create(path, data, flags, acl, 15)
+
+
+def create_container(path: bytes, data: bytes = b"", flags: int = 4, acl: tuple[Acl, ...] = OPEN) -> Request:
+    return create(path, data, flags, acl, 19)
 
 
 def delete(path: bytes, version: int = -1) -> Request:
@@ -218,6 +231,10 @@ class Driver:
 
     def expire(self, *items: tuple[int, int]) -> Outcome:
         return self.apply(encode_expire([ExpireItem(SessionId(session), Index(seen)) for session, seen in items]))
+
+    def reap(self, *items: tuple[bytes, int]) -> Outcome:
+        """Paths and the pzxids that the leader saw."""
+        return self.apply(encode_reap([ReapItem(path, pzxid) for path, pzxid in items]))
 
     def kinds(self) -> list[tuple[int, bytes]]:
         """Kind and path of the last command's events."""

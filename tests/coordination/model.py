@@ -26,6 +26,7 @@ class Record:
     version: int = 0
     creates: int = 0
     deletes: int = 0
+    container: bool = False
 
 
 class Error(Exception):
@@ -59,7 +60,9 @@ class Model:
         cversion, children = r.creates + r.deletes, len(self.children(path))
         return Stat(r.czxid, r.mzxid, r.ctime, r.mtime, r.version, cversion, 0, r.owner, len(r.data), children, r.pzxid)
 
-    def create(self, path: bytes, data: bytes, flags: int, session: int, index: int, wall_ms: int) -> bytes:
+    def create(
+        self, path: bytes, data: bytes, flags: int, session: int, index: int, wall_ms: int, container: bool = False
+    ) -> bytes:
         above = self.records.get(parent(path))
         if above is None:
             raise Error(-101)
@@ -71,7 +74,8 @@ class Model:
             raise Error(-110)
         if above.owner:
             raise Error(-108)
-        self.records[path] = Record(data, index, index, index, wall_ms, wall_ms, session if flags & 1 else 0)
+        owner = session if flags & 1 and not container else 0
+        self.records[path] = Record(data, index, index, index, wall_ms, wall_ms, owner, container=container)
         above.creates += 1
         above.pzxid = index
         self.events.append((1, path))
@@ -110,6 +114,10 @@ class Model:
     def end(self, session: int, index: int) -> None:
         for path in sorted(path for path, record in self.records.items() if record.owner == session):
             self.remove(path, index)
+
+    def emptied(self) -> list[bytes]:
+        """The containers that have had a child and have none."""
+        return sorted(path for path, r in self.records.items() if r.container and r.creates and not self.children(path))
 
     def copy(self) -> Model:
         return copy.deepcopy(self)

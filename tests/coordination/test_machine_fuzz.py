@@ -26,7 +26,7 @@ pieces = st.one_of(
     st.integers(-3, 40).map(small),
     st.sampled_from([small(2**31 - 1), small(-(2**31)), kit.string(b"/a"), kit.string(b"/"), kit.acl_bytes(kit.OPEN)]),
     st.sampled_from(
-        [struct.pack(">i?i", opcode, False, -1) for opcode in (1, 2, 5, 13, 15)] + [struct.pack(">i?i", -1, True, -1)]
+        [struct.pack(">i?i", opcode, False, -1) for opcode in (1, 2, 5, 13, 15, 19)] + [struct.pack(">i?i", -1, True, -1)]
     ),
     st.binary(max_size=12),
 )
@@ -79,7 +79,7 @@ def test_any_bytes_as_frames_are_answered_alike_by_all(frames: list[bytes]) -> N
 
 
 @settings(max_examples=200)
-@given(st.one_of(st.binary(max_size=80), st.builds(lambda k, b: bytes([k]) + b, st.integers(0, 4), st.binary(max_size=80))))
+@given(st.one_of(st.binary(max_size=80), st.builds(lambda k, b: bytes([k]) + b, st.integers(0, 5), st.binary(max_size=80))))
 def test_any_bytes_as_a_command_never_raise(command: bytes) -> None:
     loud, silent, _ = machines()
     outcome, other = loud.apply(100, Stamps(5, 5), command, True), silent.apply(100, Stamps(5, 5), command, False)

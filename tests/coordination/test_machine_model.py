@@ -12,14 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from loggos.base.ids import Stamps
 from loggos.coordination.machine import CoordinationMachine
-from loggos.coordination.tree import names_of_children
+from loggos.coordination.tree import CONTAINER, names_of_children
 from tests.coordination import kit
 from tests.coordination.kit import Driver, parse_multi, parse_reply, parse_stat, parse_string
 from tests.coordination.model import Error, Model
 
 Operation = tuple[Any, ...]
 NAMES = [b"/a", b"/a/c", b"/a/c/d", b"/b", b"/b/e", b"/a/", b"/a/c/", b"/", b"/none/x", b"/zookeeper", b"/a0000000000"]
-RESULT_OPCODES = {"create": 1, "create2": 1, "delete": 2, "set_data": 5, "check": 13}  # in a multi
+CREATES = ("create", "create2", "create_container")
+RESULT_OPCODES = {"create": 1, "create2": 1, "create_container": 1, "delete": 2, "set_data": 5, "check": 13}  # in a multi
 
 
 def request(operation: Operation) -> kit.Request:
@@ -36,11 +37,12 @@ class Pair:
         self.running: Any = None  # a snapshot in the making, and what it must give
         self.did: dict[str, int] = {}  # what succeeded, how often
 
-    def expected(self, operation: Operation, session: int, index: int, wall_ms: int) -> Any:
-        """What the model answers; Error."""
+    def expected(self, operation: Operation, session: int, index: int, wall_ms: int, *, alone: bool = True) -> Any:
+        """What the model answers; Error. What makes a container is the request where it stands alone, the flags in a multi."""
         name, path, *rest = operation
-        if name in ("create", "create2"):
-            made = self.model.create(path, *rest, session, index, wall_ms)
+        if name in CREATES:
+            container = name == "create_container" if alone else rest[1] == 4
+            made = self.model.create(path, *rest, session, index, wall_ms, container)
             return made if name == "create" else (made, self.model.stat(made))
         if name == "delete":
             return self.model.delete(path, *rest, index)
@@ -66,7 +68,7 @@ class Pair:
         assert reply.error == code, operation
         if code == 0:
             got: Any = None
-            if operation[0] in ("create", "create2"):
+            if operation[0] in CREATES:
                 got, rest = parse_string(reply.body)
                 got = got if operation[0] == "create" else (got, parse_stat(rest))
             elif operation[0] != "delete":
@@ -81,9 +83,12 @@ class Pair:
         what = "multi"
         for position, part in enumerate(parts):
             try:
-                result = self.expected(part, client.session, index, wall_ms)
-                result = {"check": None, "create2": result and result[0]}.get(part[0], result)
-                expected.append((RESULT_OPCODES[part[0]], result))
+                result = self.expected(part, client.session, index, wall_ms, alone=False)
+                opcode = RESULT_OPCODES[part[0]]
+                if part[0] in CREATES:
+                    path = result if part[0] == "create" else result[0]
+                    opcode, result = (15, (path, self.model.stat(path))) if part[-1] == 4 else (1, path)
+                expected.append((opcode, None if part[0] == "check" else result))
             except Error as error:
                 what, after = "failed multi", len(parts) - position - 1
                 expected = [(-1, 0)] * position + [(-1, error.code)] + [(-1, -2)] * after
@@ -103,6 +108,17 @@ class Pair:
         self.model.end(client.session, self.driver.index)
         self.agree("expire" if expire else "close")
         self.clients[number] = self.driver.client()
+
+    def reap(self, index_back: int) -> None:
+        """Of all paths those go that are containers left empty, if they were so at the index that the leader saw."""
+        seen = {path: record.pzxid - index_back for path, record in self.model.records.items()}
+        going = self.model.emptied() if not index_back else []
+        first = self.driver.index + 1
+        outcome = self.driver.reap(*sorted(seen.items()), (b"/nothing", first))
+        assert outcome.codes == [0] * len(going) and outcome.replies is None
+        for position, path in enumerate(going):
+            self.model.remove(path, first + position)
+        self.agree("reap" if going else "nothing to reap")
 
     def attach(self, number: int) -> None:
         client = self.clients[number]
@@ -158,8 +174,10 @@ def check_links(machine: CoordinationMachine) -> None:
     for path, node in machine.tree.nodes.items():
         if node.children is not None:
             assert node.children and node.children.listing_bytes == sum(4 + len(name) for name in node.children.names()), path
+    left = {p for p, node in machine.tree.nodes.items() if node.owner == CONTAINER and node.creates and not node.children}
+    assert machine.tree.emptied.keys() == left
     owned = {(session.id, path) for session in machine.sessions.values() for path in session.ephemerals}
-    assert owned == {(node.owner, path) for path, node in machine.tree.nodes.items() if node.owner}
+    assert owned == {(node.owner, path) for path, node in machine.tree.nodes.items() if node.owner > 0}
 
 
 # --- drawn by hypothesis: small, and shrinks ---
@@ -167,7 +185,7 @@ def check_links(machine: CoordinationMachine) -> None:
 paths = st.sampled_from(NAMES)
 versions = st.sampled_from([-1, -1, -1, 0, 1])
 data = st.binary(max_size=4)
-creates = st.tuples(st.sampled_from(["create", "create2"]), paths, data, st.integers(0, 3))
+creates = st.tuples(st.sampled_from(CREATES), paths, data, st.integers(0, 4))
 operations = st.one_of(
     creates,
     creates,
@@ -194,6 +212,10 @@ class MachineAndModel(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1), expire=st.booleans())
     def end(self, number: int, expire: bool) -> None:
         self.pair.end(number, expire)
+
+    @rule(index_back=st.sampled_from([0, 0, 1]))
+    def reap(self, index_back: int) -> None:
+        self.pair.reap(index_back)
 
     @rule(number=st.integers(0, 1))
     def attach(self, number: int) -> None:
@@ -226,10 +248,10 @@ TestMachineAndModel = MachineAndModel.TestCase
 
 
 def draw(rng: random.Random) -> Operation:
-    name = rng.choices(["create", "create2", "delete", "set_data", "check"], [6, 2, 4, 4, 1])[0]
+    name = rng.choices(["create", "create2", "create_container", "delete", "set_data", "check"], [6, 2, 1, 4, 4, 1])[0]
     path = rng.choices(NAMES, [4, 4, 4, 4, 4, 2, 2, 1, 1, 1, 1])[0]
-    if name in ("create", "create2"):
-        return name, path, rng.randbytes(rng.randrange(4)), rng.choice([0, 0, 1, 1, 2, 3])
+    if name in CREATES:
+        return name, path, rng.randbytes(rng.randrange(4)), rng.choice([0, 0, 1, 1, 2, 3, 4, 4])
     version = rng.choice([-1, -1, -1, 0, 1])
     if name == "set_data":
         return name, path, rng.randbytes(rng.randrange(4)), version
@@ -238,18 +260,26 @@ def draw(rng: random.Random) -> Operation:
     return name, path, version
 
 
+GUEST: list[Operation] = [("create_container", b"/r", b"", 4), ("create", b"/r/x", b"", 1), ("delete", b"/r/x", -1)]
+TURNS = ["one", "several", "guest", "end", "attach", "reap", "begin", "finish", "restore"]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_long_run_agrees_with_the_model(seed: int) -> None:
     rng, pair = random.Random(seed), Pair()
     for _ in range(700):
         number = rng.randrange(2)
-        turn = rng.choices(["one", "several", "end", "attach", "begin", "finish", "restore"], [60, 20, 3, 2, 10, 10, 1])[0]
+        turn = rng.choices(TURNS, [60, 20, 12, 3, 2, 5, 10, 10, 1])[0]
         if turn == "one":
             pair.one(number, draw(rng))
         elif turn == "several":
             pair.several(number, [draw(rng) for _ in range(rng.randrange(5))])
+        elif turn == "guest":
+            pair.one(number, rng.choice(GUEST))
         elif turn == "end":
             pair.end(number, rng.random() < 0.5)
+        elif turn == "reap":
+            pair.reap(rng.choice([0, 0, 1]))
         elif turn == "attach":
             pair.attach(number)
         elif turn == "begin":
@@ -261,6 +291,6 @@ def test_a_long_run_agrees_with_the_model(seed: int) -> None:
             pair.go_on_from_a_snapshot()
         pair.same_tree()
     pair.same_elsewhere()
-    done = ("create", "create2", "delete", "set_data", "multi", "failed multi", "close", "snapshot")
+    done = (*CREATES, "delete", "set_data", "multi", "failed multi", "close", "snapshot", "reap", "nothing to reap")
     for what in (*done, "-101", "-103", "-110", "-111"):
         assert pair.did.get(what, 0) >= 1, f"{what} was hardly reached: {pair.did}"

@@ -15,6 +15,7 @@ from tests.coordination.kit import (
     check,
     create,
     create2,
+    create_container,
     delete,
     multi,
     parse_multi,
@@ -66,9 +67,8 @@ FAILURES: list[tuple[Request, int]] = [
     (create(b"/none/x"), -101),
     (delete(b"/a"), -111),
     (set_data(b"/none"), -101),
-    (create(b"/x", flags=4), -6),
     (create(b"/x", flags=7), -8),
-    ((19, create(b"/x")[1]), -6),
+    (create_container(b"/none/x"), -101),
     ((21, create(b"/x")[1] + bytes(8)), -6),
     (create(b"/x/", flags=0), -101),
     (create(b"/x", acl=()), -114),
@@ -85,7 +85,10 @@ def test_a_failed_multi_changes_nothing_and_tells_which_part(driver: Driver, cli
         set_data(b"/a", b"changed"),
         create(b"/a/kid", b"again"),
         set_data(b"/a/kid", b"more"),
-        create2(b"/a/kid/deep"),
+        create_container(b"/room"),
+        create(b"/room/guest"),
+        delete(b"/room/guest"),
+        delete(b"/room"),
         set_data(b"/", b"root"),
     ]
     outcome = client.run(multi(*parts, failing, create(b"/later"), set_data(b"/a")))
@@ -99,7 +102,7 @@ def test_a_failed_multi_changes_nothing_and_tells_which_part(driver: Driver, cli
     session.sequence, session.last_seen = session.sequence - 1, index
     assert driver.machine.digest() == before
     assert driver.machine.tree.nodes[b"/a"].children == children
-    assert driver.machine.tree.undo is None
+    assert driver.machine.tree.undo is None and not driver.machine.tree.emptied
     kids = driver.machine.tree.nodes[b"/a"].children
     assert kids is not None and kids.listing_bytes == 7
 
@@ -122,7 +125,7 @@ def test_permissions_hold_inside_a_multi(driver: Driver, client: Client) -> None
     assert client.multi(check(b"/a", 0)) == [(13, None)]
 
 
-@pytest.mark.parametrize("opcode", [3, 4, 7, 14, 100, -11, 555])
+@pytest.mark.parametrize("opcode", [3, 4, 7, 14, 20, 100, -11, 555])
 def test_what_cannot_be_part_of_a_multi_makes_all_of_it_unreadable(driver: Driver, client: Client, opcode: int) -> None:
     body = set_acl(b"/a", (Acl(31, b"world", b"anyone"),))[1]
     reply = client.ask(multi(create(b"/b"), (opcode, body)))

@@ -1,7 +1,7 @@
 """Where Loggos answers otherwise than Apache ZooKeeper 3.8 on purpose, each with its reason: nothing else is allowed.
 
-Some opcodes are left out of the random programs altogether and have tests of their own: container and TTL nodes (Loggos has none
-yet), and a check outside of a multi (ZooKeeper 3.8 never answers one that succeeds).
+Some opcodes are left out of the random programs altogether and have tests of their own: TTL nodes (Loggos has none yet; ZooKeeper
+has them only where they are enabled), and a check outside of a multi (ZooKeeper 3.8 never answers one that succeeds).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ that it sends in one go. Few paths, names and versions are drawn, so that operat
 Two things of Apache ZooKeeper 3.8 are avoided. It keeps one mode per watcher and path, the last one given (WatcherModeManager;
 3.9 and Loggos keep them apart): so the last session has the persistent watches, the others the one-shot ones, and a path is
 watched in one mode only. And what is sent right behind a setACL may be judged by the list before (PrepRequestProcessor keeps
-the old one in the pending change record): so a setACL is the last of its step.
+the old one in the pending change record): so a setACL is the last of its step. For the same reason no container is asked for
+with the flag of an ephemeral: it is one in the pending record, and a container in the tree.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Draw:
 
     def flags(self) -> int:
         odd = self.random.random() < 0.03
-        return self.random.choice((5, 6, 7, -1, 100)) if odd else self.random.choice((0, 0, 0, 1, 2, 3))
+        return self.random.choice((5, 6, 7, -1, 100)) if odd else self.random.choice((0, 0, 0, 1, 2, 3, 4))
 
     def perms(self) -> int:
         return self.random.choice((31, 31, 31, 1, 2, 4, 8, 16, 15, 23, 0, 64, -1))
@@ -150,6 +151,10 @@ class Draw:
         kind = self.random.choice(("create", "create", "create2"))
         return Op(kind, (self.own_path(), self.data(), self.acl(), self.flags()))
 
+    def container(self) -> Op:
+        flags = self.random.choice((4, 4, 4, 0, 2))
+        return Op("createContainer", (self.own_path(), self.data(), self.acl(), flags))
+
     def sequential(self) -> Op:
         path = self.random.choice((b"%/a/s-", b"%/a/", b"%/b/s", b"%/", b"%/a/x"))
         return Op("create2", (path, b"", OPEN, self.random.choice((2, 3))))
@@ -174,7 +179,7 @@ class Draw:
         return Op("check", (self.path(), self.version()))
 
     def multi(self) -> Op:
-        makers = (Draw.create, Draw.delete, Draw.set_data, Draw.check, Draw.check, Draw.sequential)
+        makers = (Draw.create, Draw.container, Draw.delete, Draw.set_data, Draw.check, Draw.check, Draw.sequential)
         parts = [self.random.choice(makers)(self) for _ in range(self.random.choice((0, 1, 2, 3, 5)))]
         if self.random.random() < 0.03:
             parts.append(self.read())
@@ -239,6 +244,7 @@ class Draw:
 
 OPERATIONS: tuple[tuple[Callable[[Draw], Op], float], ...] = (
     (Draw.create, 24),
+    (Draw.container, 6),
     (Draw.sequential, 6),
     (Draw.delete, 12),
     (Draw.set_data, 12),

@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.interop import zookeeper
-from tests.interop.cluster import Cluster
+from tests.interop.cluster import Cluster, eventually
 from tests.interop.deliberate import DELIBERATE
 from tests.interop.differential import Mismatch, Pairing, Peer, run_program, shorten, written
 from tests.interop.frames import Owner, RawSession, Reply, Zxid
@@ -123,15 +124,57 @@ def test_the_tree_at_the_start_is_the_same(pair: Pair) -> None:
         assert ask(session, Op("getChildren", (b"/zookeeper", False))).value == [b"config", b"quota"]
 
 
-def test_containers_and_ttls_are_said_to_be_unimplemented(pair: Pair) -> None:
-    """Containers are the one kind of node that ZooKeeper has by default and we do not."""
-    ours, theirs = RawSession(pair.ours[1].endpoint), RawSession(pair.theirs.endpoint)
-    assert ask(ours, Op("createContainer", (b"/container", b"", OPEN, 4))).error == -6
-    assert ask(theirs, Op("createContainer", (b"/container", b"", OPEN, 4))).error == 0
-    assert ask(theirs, Op("delete", (b"/container", -1))).error == 0
+def test_ttls_are_said_to_be_unimplemented(pair: Pair) -> None:
+    """As by ZooKeeper where they are not enabled."""
     ttl = Op("createTTL", (b"/ttl", b"", OPEN, 5, 10_000))
-    assert (ask(ours, ttl).error, ask(theirs, ttl).error) == (-6, -6)
-    assert ask(ours, Op("exists", (b"/container", False))).error == -101
+    for endpoint in (pair.ours[1].endpoint, pair.theirs.endpoint):
+        session = RawSession(endpoint)
+        assert ask(session, ttl).error == -6 and ask(session, Op("exists", (b"/ttl", False))).error == -101
+
+
+CHECK_MS = 200
+
+
+def test_the_same_containers_go(tmp_path: Path) -> None:
+    """Those that had a child and have none; the flag 4 makes one in a multi only, the opcode always."""
+    why = zookeeper.missing()
+    if why is not None:
+        pytest.skip(why)
+    with (
+        Cluster.running(tmp_path / "loggos", 1, {"container_check_ms": CHECK_MS}) as ours,
+        ZooKeeper.running(tmp_path / "zookeeper", 1, CHECK_MS) as theirs,
+    ):
+        left, stays = zip(*(contained(RawSession(node.endpoint)) for node in (ours[1], theirs.nodes[1])), strict=True)
+    assert left[0] == left[1] and {b"plain", b"new", b"used", b"flag", b"flag2", b"part0"} <= set(left[0])
+    assert stays[0] == stays[1], "what the parents of those that went say of their children"
+
+
+def contained(session: RawSession) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """What is left of containers and their like in the end, and (cversion, children) of those that held some."""
+    for name, kind, flags in (
+        ("plain", "create", 0),
+        ("flag", "create", 4),
+        ("flag2", "create2", 4),
+        ("new", "createContainer", 4),
+    ):
+        assert ask(session, Op(kind, (f"/{name}".encode(), b"", OPEN, flags))).error == 0
+    parts = tuple(("createContainer", (b"/part%d" % flags, b"", OPEN, flags)) for flags in (0, 4))
+    assert ask(session, Op("multi", parts)).error == 0
+    made = [b"/plain", b"/flag", b"/flag2", b"/part0", b"/part4"]
+    for flags in range(5):
+        made.append(ask(session, Op("createContainer", (b"/c%d-" % flags, b"", OPEN, flags))).value[0])
+    for path in (b"/used", b"/used/in", b"/outer", b"/outer/in"):
+        assert ask(session, Op("createContainer", (path, b"", OPEN, 4))).error == 0
+    made += [b"/used/in", b"/outer/in", b"/used"]
+    for path in made:
+        assert ask(session, Op("create", (path + b"/x", b"", OPEN, 1))).error == 0
+    for path in made[:-1]:
+        assert ask(session, Op("delete", (path + b"/x", -1))).error == 0
+    going = [*made[4:-1], b"/outer"]
+    eventually("the containers go", lambda: all(ask(session, Op("exists", (path, False))).error == -101 for path in going))
+    stats = [ask(session, Op("exists", (path, False))).value for path in (b"/", b"/used")]
+    left: list[bytes] = ask(session, Op("getChildren", (b"/", False))).value
+    return left, [(stat["cversion"], stat["children"]) for stat in stats]
 
 
 def test_a_check_alone_is_answered_with_a_stat(pair: Pair) -> None:

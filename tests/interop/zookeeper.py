@@ -20,6 +20,7 @@ from tests.interop.cluster import HOST, STOP_DEADLINE_S, eventually
 
 JAVA = ("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8")
 # "super:test"; the digest that kazoo's suite and our differential test sign in with.
+NEVER_MS = 86_400_000  # containers stay as long as any test lasts, unless it wants to see them go
 SUPER_DIGEST = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
 
 
@@ -33,8 +34,8 @@ def missing() -> str | None:
 class ZooKeeperNode:
     """One server: its folder and its process."""
 
-    def __init__(self, number: int, folder: Path, port: int) -> None:
-        self.number, self.folder, self.port = number, folder, port
+    def __init__(self, number: int, folder: Path, port: int, container_check_ms: int) -> None:
+        self.number, self.folder, self.port, self.container_check_ms = number, folder, port, container_check_ms
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,6 +56,7 @@ class ZooKeeperNode:
                 [
                     *JAVA,
                     f"-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}",
+                    f"-Dznode.container.checkIntervalMs={self.container_check_ms}",
                     f"-Dzookeeper.log.dir={self.folder}",
                     "-cp",
                     ZOOKEEPER_CLASS_PATH,
@@ -95,9 +97,11 @@ class ZooKeeperNode:
 class ZooKeeper:
     """An ensemble of `nodes` servers; one alone runs without peers."""
 
-    def __init__(self, folder: Path, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, nodes: int = 3, container_check_ms: int = NEVER_MS) -> None:
         base = free_base(HOST, nodes, start=random.SystemRandom().randrange(20_000, 30_000, 10 * nodes))
-        self.nodes = {n: ZooKeeperNode(n, folder / f"zookeeper{n}", base + 10 * (n - 1)) for n in range(1, nodes + 1)}
+        self.nodes = {
+            n: ZooKeeperNode(n, folder / f"zookeeper{n}", base + 10 * (n - 1), container_check_ms) for n in range(1, nodes + 1)
+        }
         peers = [f"server.{n}={HOST}:{node.port + 1}:{node.port + 4}" for n, node in self.nodes.items()]
         for n, node in self.nodes.items():
             node.folder.mkdir(parents=True)
@@ -118,9 +122,9 @@ class ZooKeeper:
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, nodes: int = 3) -> Iterator[ZooKeeper]:
+    def running(cls, folder: Path, nodes: int = 3, container_check_ms: int = NEVER_MS) -> Iterator[ZooKeeper]:
         """An ensemble whose servers all serve; everything is stopped afterwards."""
-        ensemble = cls(folder, nodes)
+        ensemble = cls(folder, nodes, container_check_ms)
         try:
             for node in ensemble.nodes.values():
                 node.start()

@@ -55,6 +55,7 @@ def test_everything_can_be_written(tmp_path: Path) -> None:
         tick_ms = 500
         superuser_digest = "SUPER"
         connections_per_address_max = 60
+        container_check_ms = 700
         [voters]
         1 = "127.0.0.1:1"
         [learners]
@@ -68,7 +69,7 @@ def test_everything_can_be_written(tmp_path: Path) -> None:
         cell="c",
         host="::1",
         ports=Ports(1, 2, 3),
-        coordination=Coordination(500, SUPER, 60),
+        coordination=Coordination(500, SUPER, 60, 700),
         learners={"3": "[::1]:3"},
     )
     assert made.peer_addresses() == {1: ("127.0.0.1", 1), 3: ("::1", 3)}
@@ -127,6 +128,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a service port too high": (changed(ports={"zookeeper": 65536}), "ports.zookeeper .*65536"),
     "a negative port": (changed(ports={"console": -1}), "ports.console .*-1"),
     "a tick of nothing": (changed(coordination={"tick_ms": 0}), "coordination.tick_ms"),
+    "a look at containers all the time": (
+        changed(coordination={"container_check_ms": 49}),
+        "coordination.container_check_ms is 49: write 50 or more",
+    ),
     "two peer ports": (
         changed(ports={"peer": 9}),
         "ports.peer is 9, this node's address says 2185: leave ports.peer out",

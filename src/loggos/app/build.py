@@ -49,6 +49,7 @@ def service_options(config: NodeConfig, room: Room = Room()) -> ServiceOptions:
     return ServiceOptions(
         super_digest=config.coordination.superuser_digest.encode() or None,
         tick_ms=config.coordination.tick_ms,
+        container_check_ms=config.coordination.container_check_ms,
         connections_max=room.clients,
         connections_per_address_max=config.coordination.connections_per_address_max or room.clients_per_address,
         version=f"{ZOOKEEPER_VERSION}-loggos-{__version__}",

@@ -180,6 +180,10 @@ REQUESTS_PER_COMMAND_MAX: Final = 1_000  # requests in one run: bounds one apply
 SESSION_BUCKET_MS: Final = 100  # deadlines of sessions are rounded up to this, so that a tick costs nothing per session
 SESSIONS_EXPIRED_PER_COMMAND_MAX: Final = 64  # bounds the apply of one EXPIRE (rule 16)
 SESSIONS_EXPIRED_PER_TICK_MAX: Final = 256  # and what one tick proposes: 5,000 sessions a second
+# how often the leader looks for empty containers; one that is so at two looks goes: within a minute, as in ZooKeeper
+CONTAINER_CHECK_MS: Final = 30_000
+CONTAINERS_REAPED_PER_CHECK_MAX: Final = 10_000  # as there: ten thousand a minute
+CONTAINERS_REAPED_PER_TICK_MAX: Final = 64  # one command: bounds its apply (rule 16), and a mass of them leaves room for clients
 EXPIRE_RETRY_MS: Final = 2_000  # a proposed expiry that was not seen applied by then is proposed again
 LOOP_STALL_MS: Final = 500  # a tick later than this is a stall of this process: it is not counted against any session
 # without a known leader for this long clients are sent away: of the shortest session (4 s) a client that pings every third has

@@ -8,6 +8,7 @@ them once, at apply. Integers are big-endian. The fields of a header:
     ATTACH    kind u8, session i64 (0: a new one), node u8, nonce i64, timeout_ms i32, password 16 bytes, address length u8,
               address (ASCII ip)
     EXPIRE    kind u8, count u32, then (session i64, last_seen index i64) each
+    REAP      kind u8, count u32, then (pzxid i64, path length u16, path) each: containers that were left empty
 
 `generation` counts the connections of a session; `sequence` counts its commands within one generation, from 1 (rule 11). The
 door has rewritten an auth request (opcode 100) so that the log holds an id (scheme, "user:hash"), never a password.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from loggos.base.errors import FrameError
 from loggos.base.ids import Index, NodeId, SessionId
 from loggos.coordination.acl import OPEN_ACL, AclList
 
@@ -27,11 +29,14 @@ MACHINE_ID: Final = 1
 REQUESTS: Final = 1
 ATTACH: Final = 2
 EXPIRE: Final = 3
+REAP: Final = 4
 
 REQUESTS_HEADER: Final = struct.Struct(">BqqqI")
 ATTACH_HEADER: Final = struct.Struct(">BqBqi16sB")
 EXPIRE_HEADER: Final = struct.Struct(">BI")
 EXPIRE_ITEM: Final = struct.Struct(">qq")
+REAP_HEADER: Final = struct.Struct(">BI")
+REAP_ITEM: Final = struct.Struct(">qH")
 
 NO_SESSION: Final = SessionId(0)
 
@@ -102,6 +107,11 @@ class ExpireItem(NamedTuple):
     last_seen: Index  # of the session's last applied command, as the leader saw it; expiry fails if it has moved since (rule 13)
 
 
+class ReapItem(NamedTuple):
+    path: bytes
+    pzxid: int  # of the container as the leader saw it; it stays if a child came since, even if that has gone again
+
+
 def encode_requests(session: SessionId, generation: int, first_sequence: int, frames: list[bytes]) -> bytes:
     return REQUESTS_HEADER.pack(REQUESTS, session, generation, first_sequence, len(frames)) + b"".join(frames)
 
@@ -124,3 +134,24 @@ def encode_attach(session: SessionId, node: NodeId, nonce: int, timeout_ms: int,
 
 def encode_expire(items: list[ExpireItem]) -> bytes:
     return EXPIRE_HEADER.pack(EXPIRE, len(items)) + b"".join([EXPIRE_ITEM.pack(*item) for item in items])
+
+
+def encode_reap(items: list[ReapItem]) -> bytes:
+    parts = [REAP_ITEM.pack(item.pzxid, len(item.path)) + item.path for item in items]
+    return REAP_HEADER.pack(REAP, len(items)) + b"".join(parts)
+
+
+def decode_reap(command: bytes) -> list[ReapItem]:
+    """FrameError: it is cut short."""
+    try:
+        _, count = REAP_HEADER.unpack_from(command)
+        at, items = REAP_HEADER.size, []
+        for _ in range(count):
+            pzxid, length = REAP_ITEM.unpack_from(command, at)
+            at += REAP_ITEM.size + length
+            items.append(ReapItem(command[at - length : at], pzxid))
+    except struct.error as error:
+        raise FrameError(f"a REAP that is cut short: {error}") from error
+    if at > len(command):
+        raise FrameError(f"a REAP that is cut short in its last path, {at - len(command)} bytes are missing")
+    return items

@@ -51,6 +51,9 @@ _HEAD_BYTES: Final = codec.REQUEST_HEAD.size
 _INT32: Final = codec.INT32.unpack_from
 _new_tuple: Final = tuple.__new__  # a NamedTuple's own way is a call in Python more
 _TTL_FLAGS: Final = (5, 6)  # TTL, sequential TTL
+# one kind of part to ZooKeeper, answered by the path alone; with the flag of a container another, answered as by create2
+_CREATES: Final = (codec.OP_CREATE, codec.OP_CREATE2, codec.OP_CREATE_CONTAINER)
+_NOBODY: Final = Session(NO_SESSION, b"", 0)  # in whose name the cell itself deletes
 _REPLY_STAT_LENGTH: Final = REPLY_STAT.size - 4
 
 # of a command with one setData: the command's own header, the frame's, the length of the path
@@ -95,6 +98,7 @@ def _read_create_ttl(reader: Reader) -> Arguments:
 _DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
     codec.OP_CREATE: _read_create,
     codec.OP_CREATE2: _read_create,
+    codec.OP_CREATE_CONTAINER: _read_create,
     codec.OP_DELETE: _read_path_version,
     codec.OP_SET_DATA: _read_set_data,
     codec.OP_SET_ACL: _read_set_acl,
@@ -102,7 +106,7 @@ _DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
     codec.OP_AUTH: _read_auth,
     codec.OP_CLOSE_SESSION: _read_nothing,
 }
-# what a multi may hold; the last two are read so that they can be refused one by one
+# what a multi may hold; the last one is read so that it can be refused by itself
 _MULTI_DECODERS: Final[dict[int, Callable[[Reader], Arguments]]] = {
     codec.OP_CREATE: _read_create,
     codec.OP_CREATE2: _read_create,
@@ -130,11 +134,13 @@ class CoordinationMachine:
             commands.REQUESTS: self._apply_requests,
             commands.ATTACH: self._apply_attach,
             commands.EXPIRE: self._apply_expire,
+            commands.REAP: self._apply_reap,
         }
         self._handlers = {codec.OP_SET_DATA: self._set_data, codec.OP_MULTI: self._multi}
         self._executors: dict[int, Callable[..., bytes]] = {
             codec.OP_CREATE: self._do_create,
             codec.OP_CREATE2: self._do_create2,
+            codec.OP_CREATE_CONTAINER: self._do_create_container,
             codec.OP_DELETE: self._do_delete,
             codec.OP_SET_DATA: self._do_set_data,
             codec.OP_SET_ACL: self._do_set_acl,
@@ -365,6 +371,10 @@ class CoordinationMachine:
         created, node = self.operations.create(run, path, data, self.acls.intern(acl), flags)
         return codec.encode_buffer(created) + encode_stat(node)
 
+    def _do_create_container(self, run: Run, path: bytes, data: bytes | None, acl: AclList, flags: int) -> bytes:
+        created, node = self.operations.create(run, path, data, self.acls.intern(acl), flags, container=True)
+        return codec.encode_buffer(created) + encode_stat(node)
+
     def _do_delete(self, run: Run, path: bytes, version: int) -> bytes:
         self.operations.delete(run, path, version)
         return b""
@@ -413,8 +423,10 @@ class CoordinationMachine:
             decode = _MULTI_DECODERS.get(opcode)
             if decode is None:
                 raise FrameError(f"operation {opcode} cannot be part of a multi")
-            # as ZooKeeper has it, a create2 that is part of a multi is answered as a create
-            parts.append((codec.OP_CREATE if opcode == codec.OP_CREATE2 else opcode, decode(reader)))
+            arguments = decode(reader)
+            if opcode in _CREATES:
+                opcode = codec.OP_CREATE_CONTAINER if arguments[-1] == codec.FLAG_CONTAINER else codec.OP_CREATE
+            parts.append((opcode, arguments))
         return parts
 
     def _run_multi(self, run: Run, parts: list[tuple[int, Arguments]]) -> tuple[int, list[bytes]]:
@@ -450,7 +462,7 @@ class CoordinationMachine:
         body = execute(run, *arguments)
         if opcode == codec.OP_CHECK:
             body = b""
-        return codec.MULTI_HEADER.pack(opcode, False, OK) + body
+        return codec.MULTI_HEADER.pack(codec.OP_CREATE2 if opcode == codec.OP_CREATE_CONTAINER else opcode, False, OK) + body
 
     # --- sessions -----------------------------------------------------------------------------------------------------------
 
@@ -525,6 +537,30 @@ class CoordinationMachine:
         outcome.events, outcome.ended, outcome.marks = events, ended, marks
         return outcome
 
+    # --- containers ---------------------------------------------------------------------------------------------------------
+
+    def may_reap(self, path: bytes, pzxid: int) -> bool:
+        """Is it a container that has had children and has none, and had none since the leader found it empty?"""
+        node = self.tree.nodes.get(path)
+        return node is not None and path in self.tree.emptied and node.pzxid == pzxid
+
+    def _apply_reap(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome:
+        """Each container that goes takes one index; one that is in use again, or gone, takes none."""
+        try:
+            items = commands.decode_reap(command)
+        except FrameError:
+            return Outcome([], refused=MARSHALLING_ERROR)
+        outcome = Outcome([])
+        run = Run(_NOBODY, stamps.wall_ms, False)
+        for path, pzxid in items:
+            if self.may_reap(path, pzxid):
+                run.position = len(outcome.codes)
+                run.index = first_index + run.position
+                self.operations.reap(run, path)
+                outcome.codes.append(OK)
+        outcome.events = run.events
+        return outcome
+
 
 def _skip_frames(command: bytes, at: int, count: int) -> int:
     """Where the frames after the first `count` begin; the end, if one of those is malformed."""
@@ -551,7 +587,7 @@ def encode_stat_reply(xid: int, index: int, node: Znode) -> bytes:
         node.version,
         exposed_cversion(node),
         node.aversion,
-        node.owner,
+        node.owner if node.owner > 0 else 0,  # as in encode_stat
         len(node.data or b""),
         len(children) if children else 0,
         node.pzxid,

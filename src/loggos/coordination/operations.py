@@ -18,12 +18,12 @@ from loggos.coordination import paths
 from loggos.coordination.acl import OPEN_ACL, AclList, AclTable
 from loggos.coordination.commands import CHANGED, CREATED, DELETED, TreeEvent
 from loggos.coordination.sessions import Session, SessionTable
-from loggos.coordination.tree import Tree, Znode, listing_bytes_with
+from loggos.coordination.tree import CONTAINER, Tree, Znode, listing_bytes_with
 from loggos.coordination.zookeeper import codec
 
 _LISTING_OVERHEAD_BYTES: Final = 128  # reply head, count and Stat around a listing in one frame
-_FLAGS_KNOWN: Final = codec.FLAG_EPHEMERAL | codec.FLAG_SEQUENTIAL
-_FLAGS_UNIMPLEMENTED: Final = (4, 5, 6)  # container, TTL, sequential TTL
+_FLAGS_KNOWN: Final = (0, 1, 2, 3, codec.FLAG_CONTAINER)
+_FLAGS_UNIMPLEMENTED: Final = (5, 6)  # TTL, sequential TTL
 
 
 class Refusal(ClientError):
@@ -60,10 +60,13 @@ class Operations:
         self.sessions = sessions
         self.acls = acls
 
-    def create(self, run: Run, path: bytes, data: bytes | None, acl: AclList, flags: int) -> tuple[bytes, Znode]:
-        """Gives the path as created (with its sequence number) and the node."""
+    def create(
+        self, run: Run, path: bytes, data: bytes | None, acl: AclList, flags: int, container: bool = False
+    ) -> tuple[bytes, Znode]:
+        """Gives the path as created (with its sequence number) and the node. As in ZooKeeper the request says whether it is a
+        container, whatever the flags say of an owner."""
         tree, session = self.tree, run.session
-        if flags & ~_FLAGS_KNOWN:
+        if flags not in _FLAGS_KNOWN:
             raise Refusal(codec.UNIMPLEMENTED if flags in _FLAGS_UNIMPLEMENTED else codec.BAD_ARGUMENTS)
         parent_path = paths.parent_of(path)
         if parent_path is None:
@@ -77,18 +80,18 @@ class Operations:
             raise Refusal(codec.BAD_ARGUMENTS)
         if path in tree.nodes:
             raise Refusal(codec.NODE_EXISTS)
-        if parent.owner:
+        if parent.owner > 0:
             raise Refusal(codec.NO_CHILDREN_FOR_EPHEMERALS)
         if listing_bytes_with(parent, path) > CHILDREN_BYTES_MAX - _LISTING_OVERHEAD_BYTES:
             raise Refusal(codec.QUOTA_EXCEEDED)
-        owner = SessionId(0)
-        if flags & codec.FLAG_EPHEMERAL:
+        owner: int = CONTAINER if container else 0
+        if flags & codec.FLAG_EPHEMERAL and not container:
             if len(session.ephemerals) >= EPHEMERALS_PER_SESSION_MAX:
                 raise Refusal(codec.QUOTA_EXCEEDED)
             owner = session.id
         # Checked. From here on nothing fails.
         node = tree.create(path, parent_path, data, acl, run.index, run.wall_ms, owner)
-        if owner:
+        if owner > 0:
             session.ephemerals[path] = None
             if tree.undo is not None:
                 tree.undo.append((self._undo_own, (session, path)))
@@ -120,12 +123,16 @@ class Operations:
         tree = self.tree
         parent_acl = tree.nodes[parent_path].acl
         tree.delete(path, parent_path, run.index)
-        if node.owner:
+        if node.owner > 0:
             owner = self.sessions[SessionId(node.owner)]
             del owner.ephemerals[path]
             if tree.undo is not None:
                 tree.undo.append((self._undo_disown, (owner, path)))
         run.events.append(TreeEvent(run.position, DELETED, path, Index(run.index), node.acl, parent_acl))
+
+    def reap(self, run: Run, path: bytes) -> None:
+        """Delete a container that was left empty, in nobody's name: the caller has checked all."""
+        self._remove(run, path, paths.parent_of(path) or paths.ROOT, self.tree.nodes[path])
 
     def set_data(self, run: Run, path: bytes, data: bytes | None, version: int) -> Znode:
         self.demand_valid(path)

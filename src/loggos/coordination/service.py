@@ -31,6 +31,7 @@ from loggos.base.limits import (
     CLIENTS_HELD_PAUSE_BYTES,
     CONNECTIONS_MAX,
     CONNECTIONS_PER_ADDRESS_MAX,
+    CONTAINER_CHECK_MS,
     FRAME_DEADLINE_MS,
     HEARTBEAT_MS,
     LEADERLESS_CLOSE_MS,
@@ -54,6 +55,7 @@ from loggos.coordination.commands import (
     TreeEvent,
     encode_attach,
 )
+from loggos.coordination.containers import Containers
 from loggos.coordination.figures import Counters
 from loggos.coordination.liveness import Liveness
 from loggos.coordination.machine import CoordinationMachine, Plain, encode_stat_reply
@@ -81,6 +83,7 @@ class ServiceOptions:
     held_bytes_max: int = CLIENTS_HELD_BYTES_MAX
     held_pause_bytes: int = CLIENTS_HELD_PAUSE_BYTES
     leaderless_close_ms: int = LEADERLESS_CLOSE_MS
+    container_check_ms: int = CONTAINER_CHECK_MS
     version: str = f"{ZOOKEEPER_VERSION}-loggos"
     built_on: str = "1970-01-01 00:00 UTC"
     environment: tuple[tuple[str, str], ...] = ()
@@ -173,6 +176,7 @@ class CoordinationService:
         self.census = Census(machine)
         self.watches: WatchTable[Client] = WatchTable()
         self.liveness = self.make_liveness()
+        self.containers = Containers(log, machine, self.options.container_check_ms)
         self.clients: dict[SessionId, Client] = {}
         self._attaching: dict[int, Client] = {}
         self._held: dict[int, bytes] = {}  # commands of those attaching that wait for a leader
@@ -216,9 +220,10 @@ class CoordinationService:
             self.tick()
 
     def tick(self) -> None:
-        """Every HEARTBEAT_MS: touches, expiry, what could not be proposed, deadlines of doors."""
+        """Every HEARTBEAT_MS: touches, expiry, empty containers, what could not be proposed, deadlines of doors."""
         now_s = self.clock.monotonic()
         self.liveness.tick(int(now_s * 1000))
+        self.containers.tick(int(now_s * 1000), self.liveness.leading)
         self._retry_stalled()
         self.budget.sweep(now_s)
         for hook in self.tick_hooks:
@@ -496,6 +501,7 @@ class CoordinationService:
             watched_paths=watches.paths,
             znodes=len(self.machine.tree.nodes),
             expiries_proposed=self.liveness.expiries_proposed,
+            reaps_proposed=self.containers.reaps_proposed,
             stalls=self.liveness.stalls,
             clients_held_bytes=self.budget.total_bytes,
             clients_held_back=self.budget.held_back,

@@ -8,7 +8,7 @@ saved by that delete, and so was all below it, which went before. There is one w
 a walk for a digest is not begun while a snapshot's is under way (`is_walked`).
 
 Format: records, u32 length then body, cut into slices between records; the first is the magic, the last holds the counts.
-Children and a session's ephemerals are not stored: they follow from the paths and owners.
+Children and a session's ephemerals are not stored: they follow from the paths and owners. A container's owner is CONTAINER.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from loggos.base.steps import Digesting
 from loggos.coordination.acl import OPEN_ACL, AclTable, read_acl
 from loggos.coordination.paths import ROOT
 from loggos.coordination.sessions import Session, SessionTable
-from loggos.coordination.tree import Tree, Znode
+from loggos.coordination.tree import CONTAINER, Tree, Znode
 from loggos.coordination.zookeeper.codec import Reader, encode_acl
 
 _LENGTH: Final = struct.Struct(">I")
@@ -299,7 +299,10 @@ def _restore_node(record: bytes, tree: Tree, acls: AclTable) -> None:
     node.pzxid = czxid if pzxid == czxid else pzxid
     node.mtime = ctime if mtime == ctime else mtime
     node.version, node.aversion, node.creates = version, aversion, creates
-    tree.nodes[record[_NODE.size : path_end]] = node
+    path = record[_NODE.size : path_end]
+    tree.nodes[path] = node
+    if owner == CONTAINER:
+        tree.note_emptied(path, node)  # until a child of it is linked
 
 
 def _restore_session(record: bytes, sessions: SessionTable) -> None:
@@ -322,5 +325,5 @@ def _linking(tree: Tree, sessions: SessionTable) -> Generator[None, None, None]:
             yield
         if path != ROOT:
             tree.link(path, tree.parent(path))
-        if node.owner:
+        if node.owner and node.owner != CONTAINER:
             sessions[SessionId(node.owner)].ephemerals[path] = None

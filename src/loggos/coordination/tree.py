@@ -3,6 +3,7 @@
 Rules: a path is UTF-8 bytes, '/' is the root. `nodes` has every node; a node's `children` has paths only (the very objects that
 are the keys of `nodes`), None when there are none, so the object graph has no cycles. Before a node changes, `saver` (a running
 snapshot) may keep its old encoding. While `undo` is a list, every change leaves there what takes it back (a multi in progress).
+`emptied` follows from the nodes: what adds or takes away a child keeps it.
 Must not know: sessions' rules, requests, clocks. Source: DataTree.java, DataNode.java of Apache ZooKeeper 3.8.
 """
 
@@ -15,6 +16,7 @@ from loggos.coordination.acl import OPEN_ACL, READ_ACL, AclList
 from loggos.coordination.paths import CONFIG, RESERVED_PATHS, ROOT, parent_of
 from loggos.coordination.zookeeper.codec import STAT
 
+CONTAINER: Final = -(1 << 63)  # in the place of a container's owner
 _NAME_LENGTH_BYTES: Final = 4  # before each name in a listing
 
 
@@ -34,8 +36,8 @@ class Children(dict[bytes, None]):
 
 
 class Znode:
-    """One node. `owner` is the session of an ephemeral, else 0. `creates` counts children ever created (int32, wraps):
-    the next sequence number. `epoch`: number of the snapshot that was begun last when the node was made or saved."""
+    """One node. `owner` is the session of an ephemeral (above 0), CONTAINER, or 0. `creates` counts children ever created (int32,
+    wraps): the next sequence number. `epoch`: number of the snapshot that was begun last when the node was made or saved."""
 
     __slots__ = (
         "acl",
@@ -85,7 +87,7 @@ def encode_stat(node: Znode) -> bytes:
         node.version,
         exposed_cversion(node),
         node.aversion,
-        node.owner,
+        node.owner if node.owner > 0 else 0,  # nobody is shown that a node is a container
         len(node.data or b""),
         len(children) if children else 0,
         node.pzxid,
@@ -112,6 +114,7 @@ class Tree:
 
     def __init__(self) -> None:
         self.nodes: dict[bytes, Znode] = {}
+        self.emptied: dict[bytes, None] = {}  # the containers that have had a child and have none
         self.epoch = 0
         self.saver: Callable[[bytes, Znode], None] | None = None
         self.undo: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
@@ -135,6 +138,8 @@ class Tree:
         assert path not in children, path
         children[path] = None
         children.listing_bytes += name_bytes(path)
+        if parent.owner == CONTAINER:
+            self.emptied.pop(parent_of(path) or ROOT, None)
 
     def unlink(self, path: bytes, parent: Znode) -> None:
         """Take a node out of its parent's children."""
@@ -144,6 +149,13 @@ class Tree:
         children.listing_bytes -= name_bytes(path)
         if not children:
             parent.children = None
+            if parent.owner == CONTAINER:
+                self.note_emptied(parent_of(path) or ROOT, parent)
+
+    def note_emptied(self, path: bytes, container: Znode) -> None:
+        """It has no children now."""
+        if container.creates:
+            self.emptied[path] = None
 
     # --- changes: the caller has checked everything -----------------------------------------------------------------------
 
@@ -163,9 +175,9 @@ class Tree:
         return node
 
     def _undo_create(self, path: bytes, parent: Znode, creates: int, pzxid: int) -> None:
+        parent.creates, parent.pzxid = creates, pzxid
         self.unlink(path, parent)
         del self.nodes[path]
-        parent.creates, parent.pzxid = creates, pzxid
 
     def delete(self, path: bytes, parent_path: bytes, index: int) -> None:
         parent, node = self.nodes[parent_path], self.nodes[path]
@@ -178,11 +190,15 @@ class Tree:
         self.unlink(path, parent)
         del self.nodes[path]
         parent.pzxid = index
+        if node.owner == CONTAINER:
+            self.emptied.pop(path, None)
 
     def _undo_delete(self, path: bytes, node: Znode, parent: Znode, pzxid: int) -> None:
         self.nodes[path] = node
         self.link(path, parent)
         parent.pzxid = pzxid
+        if node.owner == CONTAINER:
+            self.note_emptied(path, node)
 
     def set_data(self, path: bytes, node: Znode, data: bytes | None, index: int, wall_ms: int) -> None:
         if self.saver is not None:

@@ -35,7 +35,7 @@ import msgspec
 
 from loggos.base.errors import ConfigError
 from loggos.base.ids import NODE_ID_MAX, NodeId
-from loggos.base.limits import SESSION_TICK_MS_MAX, SESSION_TICK_MS_MIN
+from loggos.base.limits import CONTAINER_CHECK_MS, HEARTBEAT_MS, SESSION_TICK_MS_MAX, SESSION_TICK_MS_MIN
 
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")  # of a machine
 _DIGEST: Final = re.compile(r"super:[A-Za-z0-9+/]{27}=")
@@ -56,6 +56,7 @@ class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick_ms: int = 2_000
     superuser_digest: str = ""  # "super:" + base64(sha1("super:password"))
     connections_per_address_max: int = 0  # 0: no limit of its own
+    container_check_ms: int = CONTAINER_CHECK_MS  # a container goes when it was left empty for this long to twice as long
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -219,6 +220,9 @@ def _check_numbers(config: NodeConfig, where: str) -> None:
     if not SESSION_TICK_MS_MIN <= config.coordination.tick_ms <= SESSION_TICK_MS_MAX:
         said = f"{where}: coordination.tick_ms is {config.coordination.tick_ms}"
         raise ConfigError(f"{said}: write {SESSION_TICK_MS_MIN} to {SESSION_TICK_MS_MAX}")
+    if config.coordination.container_check_ms < HEARTBEAT_MS:
+        check_ms = config.coordination.container_check_ms
+        raise ConfigError(f"{where}: coordination.container_check_ms is {check_ms}: write {HEARTBEAT_MS} or more")
     if config.coordination.connections_per_address_max < 0:
         raise ConfigError(f"{where}: coordination.connections_per_address_max is below 0: write 0 for no limit of its own")
 

@@ -75,7 +75,7 @@ class Hello(msgspec.Struct, frozen=True):
     client: str = ""  # where clients reach it, for who asks after the whole cell; "": it does not say
 
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 

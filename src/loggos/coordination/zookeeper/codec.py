@@ -121,6 +121,7 @@ PERM_ALL: Final = 31
 
 FLAG_EPHEMERAL: Final = 1
 FLAG_SEQUENTIAL: Final = 2
+FLAG_CONTAINER: Final = 4  # counts in a multi only: alone, the opcode makes the container
 
 # --- layouts -----------------------------------------------------------------------------------------------------------------
 INT32: Final = struct.Struct(">i")

@@ -26,6 +26,7 @@ _UINT64: Final = 0xFFFFFFFFFFFFFFFF
 _OPERATION_NAMES: Final = {
     codec.OP_CREATE: "CREA",
     codec.OP_CREATE2: "CREA",
+    codec.OP_CREATE_CONTAINER: "CREA",
     codec.OP_DELETE: "DELE",
     codec.OP_EXISTS: "EXIS",
     codec.OP_GET_DATA: "GETD",
