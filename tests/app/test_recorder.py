@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from loggos.app.simulation.recorder import LogRecorder, recording_registry
-from loggos.base.ids import NodeId, Slot
+from loggos.base.ids import Index, NodeId, Slot
+from loggos.check.history import Request
+from loggos.coordination.commands import ReapItem, encode_reap
 from loggos.node.registry import Registry
+from tests.coordination.kit import Driver, create, create_container, delete
 from tests.node.test_plain_way import ME, OTHER, GeneralRegistry, Told, registry_with, sets
 
 WITNESS = 3
@@ -47,3 +50,32 @@ def test_a_node_that_applied_something_else_is_noticed() -> None:
     batch = sets(session, ME)
     second.apply(Slot(3), batch[:-5] + b"9" + batch[-4:])  # another value
     assert [violation.rule for violation in recorder.differences] == ["agreement"]
+
+
+def test_each_container_that_the_cell_deletes_is_an_entry() -> None:
+    driver, recorder = Driver(), LogRecorder(lambda: 1.0)
+    client = driver.client()
+    recorder.last = driver.index
+    made = client.command(
+        *[make(path) for path in (b"/a", b"/b", b"/c") for make in (create_container, create_below, delete_below)]
+    )
+    recorder.applied(1, Index(driver.index + 1), made, driver.apply(made))
+    seen = {path: driver.stat_of(path).pzxid for path in (b"/a", b"/b", b"/c")}
+    seen[b"/b"] -= 1  # that one stays
+    first = Index(driver.index + 1)
+    recorder.applied(1, first, encode_reap([ReapItem(*item) for item in seen.items()]), driver.reap(*seen.items()))
+    assert recorder.log[0].request == Request("create", "/a", container=True)
+    reaped = [(entry.index, entry.session, entry.request) for entry in recorder.log[-2:]]
+    assert reaped == [
+        (first, 0, Request("reap", "/a", version=seen[b"/a"])),
+        (first + 1, 0, Request("reap", "/c", version=seen[b"/c"])),
+    ]
+    assert not recorder.differences
+
+
+def create_below(path: bytes) -> tuple[int, bytes]:
+    return create(path + b"/x")
+
+
+def delete_below(path: bytes) -> tuple[int, bytes]:
+    return delete(path + b"/x")

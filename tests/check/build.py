@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from loggos.check import Applied, History, Operation, Outcome, Reply, Request, Tree, WatchEvent
-from loggos.check.history import NO_NODE, READS, WRITES
+from loggos.check.history import NO_NODE, READS, REAP, WRITES
 
 
 class Recorder:
@@ -41,6 +41,14 @@ class Recorder:
         self.index += 1
         self.tree.apply(self.index, session, Request("expire"))
         self.log.append(Applied(self.index, session, Request("expire"), **fields))
+        self.states.append(dict(self.tree.nodes))
+
+    def reap(self, path: str, pzxid: int) -> None:
+        """The cell deletes a container, whether it may or not."""
+        self.index += 1
+        request = Request(REAP, path, version=pzxid)
+        self.tree.apply(self.index, 0, request)
+        self.log.append(Applied(self.index, 0, request))
         self.states.append(dict(self.tree.nodes))
 
     def event(self, session: int, kind: str, path: str, zxid: int = 0) -> None:

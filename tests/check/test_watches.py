@@ -21,6 +21,14 @@ def broken(run: Recorder) -> set[str]:
     return rules(check_watches(run.history(), ALIVE))
 
 
+def test_what_a_session_owned_goes_in_the_order_of_the_paths() -> None:
+    run = Recorder()
+    for path in ("/b", "/c", "/a"):
+        run.do(1, "create", path, ephemeral=True)
+    run.do(1, "close")
+    assert [path for kind, path in run.tree.events if kind == "deleted"] == ["/a", "/b", "/c"]
+
+
 def test_one_shot_data_watch() -> None:
     run = watching()
     run.do(2, "get", "/a", watch=True)

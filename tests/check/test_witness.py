@@ -196,6 +196,30 @@ def test_write_and_read_after_the_end_of_the_session() -> None:
     assert broken(run) == {"session-end"}
 
 
+@pytest.mark.parametrize(
+    ("path", "pzxid"), [("/used", 7), ("/used", 8), ("/new", 4), ("/plain", 10), ("/left", 6), ("/nothing", 3)]
+)
+def test_container_that_was_deleted_though_it_is_in_use_or_none(path: str, pzxid: int) -> None:
+    run = Recorder()
+    run.do(1, "create", "/left", container=True)
+    run.do(1, "create", "/used", container=True)
+    run.do(1, "create", "/plain")
+    run.do(1, "create", "/new", container=True)
+    run.do(1, "create", "/left/x", ephemeral=True)
+    run.do(1, "delete", "/left/x")
+    run.do(1, "create", "/used/x")
+    run.do(1, "delete", "/used/x")
+    run.do(1, "create", "/plain/x")
+    run.do(1, "delete", "/plain/x")
+    run.do(1, "create", "/used/y")
+    run.reap("/left", 5 if path == "/left" else 6)
+    run.do(1, "exists", "/left")
+    if path != "/left":
+        assert broken(run) == set()
+        run.reap(path, pzxid)
+    assert broken(run) == {"log-result"}
+
+
 def test_expiry_of_a_session_that_acted() -> None:
     run = Recorder()
     run.do(1, "create", "/a")

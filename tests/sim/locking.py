@@ -1,7 +1,6 @@
 """A cluster in the simulator under a client that is not ours: aiozk, unmodified, with its own recipes for locks and counters.
 
-Three hosts take one lock in turns and raise one counter under it, while the leader is killed twice. The lock's parent is made
-beforehand: aiozk would make a container, which the machine does not have.
+Three hosts take one lock in turns and raise one counter under it, while the leader is killed twice.
 """
 
 from __future__ import annotations
@@ -63,9 +62,8 @@ class Locker:
                 await zookeeper.close()
 
     async def prepare(self, zookeeper: aiozk.ZKClient) -> None:
-        for path, data in ((LOCK, b""), (COUNTER, b"0")):
-            with suppress(aiozk.exc.NodeExists):
-                await zookeeper.create(path, data)
+        with suppress(aiozk.exc.NodeExists):
+            await zookeeper.create(COUNTER, b"0")
 
     async def round(self, ports: World, zookeeper: aiozk.ZKClient) -> None:
         """Take the lock, hold it for a while, raise the counter, give it back."""

@@ -17,6 +17,7 @@ Time = float
 WRITES = ("create", "delete", "set", "multi", "check")  # `check` alone goes through the log, too
 READS = ("get", "exists", "children")
 ENDS = ("close", "expire")  # the end of a session, in the log
+REAP = "reap"  # the cell deletes a container that was left empty
 ATTACH = "attach"  # a session was begun, or taken up by another connection: in the log, without effect on the tree
 
 OK = 0
@@ -55,9 +56,10 @@ class Request:
     kind: str  # one of WRITES, READS, ENDS, or "sync", "add_watch" (persistent), "remove_watches"
     path: str = ""
     data: bytes = b""
-    version: int = -1
+    version: int = -1  # of a reap: the pzxid that its proposer saw
     ephemeral: bool = False
     sequential: bool = False
+    container: bool = False
     parts: tuple[Request, ...] = ()  # of a multi
     watch: bool = False  # a one-shot watch was asked for
     recursive: bool = False  # of an add_watch

@@ -1,8 +1,8 @@
 """A small model of the tree, written for judging and not for speed: dict path → Node, nodes never changed once stored.
 
 Rules: every change gives a new Node, so that a checker can keep every state a path ever had. Modelled: create (ephemeral,
-sequential), delete, set, check, multi, the end of a session. Not modelled: ACLs, quotas, containers, TTL; an entry whose code
-says that one of those refused it is taken at its word and has no effect.
+sequential, container), delete, set, check, multi, the end of a session and of a container. Not modelled: ACLs, quotas, TTL; an
+entry whose code says that one of those refused it is taken at its word and has no effect.
 Source: ZooKeeper's protocol as in the reference; not the production tree, on purpose.
 """
 
@@ -18,6 +18,7 @@ from loggos.check.history import (
     NODE_EXISTS,
     NOT_EMPTY,
     OK,
+    REAP,
     RUNTIME_INCONSISTENCY,
     Request,
     StatView,
@@ -35,6 +36,7 @@ class Node(NamedTuple):
     owner: int  # 0: persistent
     creates: int  # children ever created: the next sequence number
     children: tuple[str, ...]  # names, in order of creation
+    container: bool = False
 
     @property
     def stat(self) -> StatView:
@@ -114,7 +116,7 @@ class Tree:
         if path in self.nodes:
             return Result(NODE_EXISTS)
         owner = session if request.ephemeral else 0
-        self._put(path, Node(request.data, 0, index, index, index, owner, 0, ()))
+        self._put(path, Node(request.data, 0, index, index, index, owner, 0, (), request.container))
         children = (*parent.children, name_of(path))
         self._put(parent_path, parent._replace(pzxid=index, creates=parent.creates + 1, children=children))
         self.events += [("created", path), ("children", parent_path)]
@@ -138,6 +140,18 @@ class Tree:
         children = tuple(name for name in parent.children if name != name_of(path))
         self._put(parent_path, parent._replace(pzxid=index, children=children))
         self.events += [("deleted", path), ("children", parent_path)]
+
+    def _reap(self, index: int, session: int, request: Request) -> Result:
+        """Right only for a container that has had children and has none, with none in between since its proposer looked."""
+        node = self.nodes.get(request.path)
+        if node is None:
+            return Result(NO_NODE)
+        if node.children:
+            return Result(NOT_EMPTY)
+        if not node.container or not node.creates or node.pzxid != request.version:
+            return Result(BAD_VERSION)
+        self._remove(index, request.path)
+        return Result(OK)
 
     def _set(self, index: int, session: int, request: Request) -> Result:
         node = self.nodes.get(request.path)
@@ -188,11 +202,11 @@ class Tree:
                 self.ephemerals.setdefault(old.owner, {})[path] = None
 
     def _end(self, index: int, session: int) -> Result:
-        for path in list(self.ephemerals.pop(session, {})):
+        for path in sorted(self.ephemerals.pop(session, {})):
             self.ephemerals.setdefault(session, {})
             self._remove(index, path)
         self.ephemerals.pop(session, None)
         return Result(OK)
 
 
-_HANDLERS = {"create": Tree._create, "delete": Tree._delete, "set": Tree._set, "check": Tree._check}
+_HANDLERS = {"create": Tree._create, "delete": Tree._delete, "set": Tree._set, "check": Tree._check, REAP: Tree._reap}

@@ -179,6 +179,8 @@ class Journal:
     async def _write(self, entries: Sequence[Entry]) -> None:
         """Write one batch, having the turn."""
         self._refuse_if_failed()
+        if not entries and not self._is_hard_pending:
+            return  # the batch that this one waited for has saved the hard state
         if self._fits(records.entries_bytes(entries)):
             await self._begin(self._items(entries, opens=False), entries)
             return

@@ -66,7 +66,10 @@ def _encode_body(request: Request) -> tuple[int, bytes]:
     match request.kind:
         case "create":
             flags = codec.FLAG_EPHEMERAL * request.ephemeral + codec.FLAG_SEQUENTIAL * request.sequential
-            return codec.OP_CREATE, path + encode_buffer(request.data) + OPEN + INT32.pack(flags)
+            opcode = codec.OP_CREATE
+            if request.container:
+                opcode, flags = codec.OP_CREATE_CONTAINER, codec.FLAG_CONTAINER
+            return opcode, path + encode_buffer(request.data) + OPEN + INT32.pack(flags)
         case "delete":
             return codec.OP_DELETE, path + INT32.pack(request.version)
         case "set":
@@ -108,7 +111,8 @@ def decode_reply(request: Request, zxid: int, code: int, body: bytes) -> Reply:
         return Reply(code, zxid)
     match request.kind:
         case "create":
-            return Reply(code, zxid, path=reader.buffer().decode())
+            path = reader.buffer().decode()
+            return Reply(code, zxid, path=path, stat=_stat_view(body, reader.at) if request.container else None)
         case "set" | "exists" | "check":
             return Reply(code, zxid, stat=_stat_view(body, 0) if len(body) >= codec.STAT.size else None)
         case "get":

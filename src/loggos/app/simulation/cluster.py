@@ -34,6 +34,7 @@ IN_FLIGHT_SLOTS: Final = (IN_FLIGHT_SLOTS_MAX, 4 * IN_FLIGHT_SLOTS_MAX)  # a kno
 SLICE_ITEMS: Final = 10  # of a snapshot: writes come between the slices of even a small state
 ZOOKEEPER_PORT, PEER_PORT, CONSOLE_PORT = 2181, 2185, 8080
 TICK_MS: Final = 400  # ZooKeeper's tick: session timeouts from 0.8 to 8 s, so that sessions expire within a run
+CONTAINER_CHECK_MS: Final = 400  # and containers are deleted, while clients come back to them
 
 
 class SimCluster:
@@ -73,7 +74,7 @@ class SimCluster:
             cell="sim",
             host=host.address,
             ports=Ports(zookeeper=ZOOKEEPER_PORT, console=CONSOLE_PORT, peer=PEER_PORT),
-            coordination=Coordination(tick_ms=TICK_MS),
+            coordination=Coordination(tick_ms=TICK_MS, container_check_ms=CONTAINER_CHECK_MS),
             insecure=True,
         )
 

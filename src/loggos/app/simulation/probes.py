@@ -29,7 +29,14 @@ OF_ENGINES: Final = (
     "rejoin chosen",
     "reads failed with their leader",
 )
-OF_MACHINES: Final = ("expire refused by a touch", "repeat dropped", "gap in a session refused", "older connection refused")
+OF_MACHINES: Final = (
+    "expire refused by a touch",
+    "repeat dropped",
+    "gap in a session refused",
+    "older connection refused",
+    "container deleted",
+    "container spared by a child",
+)
 OF_REPLICAS: Final = ("forward refused", "commands with unknown fate", "full digests agreed", "scrub gave way")
 # What nodes log by themselves. "writes stop" is missing: it must never be reached.
 LOGGED: Final = (
@@ -95,6 +102,11 @@ def probing_machine(base: type[CoordinationMachine], probe: Probe) -> type[Coord
     class ProbingMachine(base):  # type: ignore[valid-type,misc]
         def may_expire(self, session: Any, last_seen: int) -> bool:
             return not _told(probe, "expire refused by a touch", not super().may_expire(session, last_seen))
+
+        def may_reap(self, path: bytes, pzxid: int) -> bool:
+            may: bool = super().may_reap(path, pzxid)
+            probe("container deleted" if may else "container spared by a child")
+            return may
 
         def repeats(self, session: Any, first_sequence: int) -> int:
             count: int = super().repeats(session, first_sequence)

@@ -14,7 +14,7 @@ from typing import Any
 
 from loggos.base.errors import FrameError
 from loggos.base.ids import Index
-from loggos.check.history import ATTACH, OK, Applied, Request, Violation
+from loggos.check.history import ATTACH, OK, REAP, Applied, Request, Violation
 from loggos.coordination import commands
 from loggos.coordination.commands import Outcome
 from loggos.coordination.zookeeper import codec
@@ -27,11 +27,12 @@ RECENT_MAX = 48  # commands of clients that an echo may bring again
 
 def decode_request(opcode: int, reader: Reader) -> Request:
     """A write request's body as the checkers' value; kind "other" for what the workload does not send."""
-    if opcode in (codec.OP_CREATE, codec.OP_CREATE2):
+    if opcode in (codec.OP_CREATE, codec.OP_CREATE2, codec.OP_CREATE_CONTAINER):
         path, data = reader.buffer().decode(), reader.buffer()
         reader.acl()
         flags = reader.int32()
-        return Request("create", path, data, ephemeral=bool(flags & 1), sequential=bool(flags & 2))
+        is_container = opcode == codec.OP_CREATE_CONTAINER
+        return Request("create", path, data, ephemeral=bool(flags & 1), sequential=bool(flags & 2), container=is_container)
     if opcode == codec.OP_DELETE:
         return Request("delete", reader.buffer().decode(), version=reader.int32())
     if opcode == codec.OP_SET_DATA:
@@ -98,6 +99,8 @@ class LogRecorder:
             return self._request_entries(first, command, outcome)
         if kind == commands.EXPIRE:
             return self._expire_entries(first, command, outcome)
+        if kind == commands.REAP:
+            return self._reap_entries(first, command, outcome)
         return [Applied(first, outcome.session, Request(ATTACH), OK, 0, self._now())]
 
     def _request_entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
@@ -129,6 +132,15 @@ class LogRecorder:
         return [
             Applied(first + number, session, Request("expire"), code, 0, self._now(), last_seen[session])
             for number, (session, code) in enumerate(ended)
+        ]
+
+    def _reap_entries(self, first: Index, command: bytes, outcome: Outcome) -> list[Applied]:
+        """One entry per container that was deleted; which ones, the events say."""
+        pzxids = dict(commands.decode_reap(command))
+        deleted = [event.path for event in outcome.events]
+        return [
+            Applied(first + number, 0, Request(REAP, path.decode(), version=pzxids[path]), code, 0, self._now())
+            for number, (path, code) in enumerate(zip(deleted, outcome.codes, strict=True))
         ]
 
 

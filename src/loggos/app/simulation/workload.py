@@ -21,6 +21,7 @@ ROOT: Final = "/w"
 KEYS: Final = tuple(f"/w/k{i}" for i in range(6))
 QUEUE: Final = "/w/q"
 GROUP: Final = "/w/g"
+ROOMS: Final = tuple(f"/w/r{i}" for i in range(4))  # containers
 ANSWER_TIMEOUT_S: Final = 6.0
 BRINK_TIMEOUT_MS: Final = 800
 BRINK_S: Final = (-0.02, 0.21)  # around the end of its timeout: leases end in steps, after a touch that was relayed
@@ -184,6 +185,13 @@ class Worker:
     def join(self) -> list[Request]:
         return [Request("create", f"{GROUP}/{self.client.process}-", self._value(), ephemeral=True, sequential=True)]
 
+    def visit(self) -> list[Request]:
+        """A child of a container, which is made where it is missing: for a moment, or until it is removed."""
+        room = self._draws.choice(ROOMS)
+        path = f"{room}/{self.client.process}"
+        visit = [Request("create", room, container=True), Request("create", path, self._value(), ephemeral=True)]
+        return visit if self._draws.chance(0.2) else [*visit, Request("delete", path)]
+
     def remove(self) -> list[Request]:
         if not self._mine:
             return self.enqueue()
@@ -240,6 +248,7 @@ _SHARES: Final = {
     Worker.enqueue: 4,
     Worker.join: 3,
     Worker.remove: 4,
+    Worker.visit: 1,
     Worker.children: 5,
     Worker.multi: 7,
     Worker.add_watch: 0.5,
