@@ -9,7 +9,7 @@ from crc32c import crc32c
 
 from loggos.base.errors import ConfigError, DamageError, OutOfSpaceError, StorageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
-from loggos.base.limits import SNAPSHOT_SYNC_BYTES
+from loggos.base.limits import JOURNAL_SECTOR_BYTES, SNAPSHOT_SYNC_BYTES
 from loggos.consensus.types import Entry, HardState, Kind
 from loggos.storage import files, identity, records, snapshots
 from loggos.storage.journal import DIRECTORY, Journal, open_journal
@@ -589,3 +589,21 @@ def test_an_older_snapshot_published_later_is_not_taken_for_the_newest() -> None
         assert latest is not None and latest.meta == b"five" and store.oldest_slot() == 3
 
     asyncio.run(main())
+
+
+def test_a_hard_state_that_another_batch_saves_first_needs_none_of_its_own() -> None:
+    """It has to go into the next segment, and before its turn comes the journal writes a batch for itself."""
+
+    async def main(filled: int) -> None:
+        disk = MemoryDisk()
+        journal = await with_many_segments(disk)
+        for promised in range(filled):
+            await journal.persist(state(257 + promised), [], sync=True)
+        persisting = journal.persist(state(999), [], sync=True)
+        await journal.remove_before(Slot(5))
+        await persisting
+        disk.power_cut(None)
+        assert (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).hard_state == state(999)
+
+    for filled in range(SEGMENT_BYTES // JOURNAL_SECTOR_BYTES):
+        asyncio.run(main(filled))
