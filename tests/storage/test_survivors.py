@@ -600,8 +600,10 @@ def test_a_hard_state_that_another_batch_saves_first_needs_none_of_its_own() -> 
         for promised in range(filled):
             await journal.persist(state(257 + promised), [], sync=True)
         persisting = journal.persist(state(999), [], sync=True)
-        await journal.remove_before(Slot(20))
+        removing = asyncio.ensure_future(journal.remove_before(Slot(20)))
+        await asyncio.sleep(0)
         await persisting
+        await removing
         disk.power_cut(None)
         assert (await open_journal(disk, segment_bytes=SEGMENT_BYTES)).hard_state == state(999)
 
