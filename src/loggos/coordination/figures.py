@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from loggos.node.metrics import BUCKETS, Histogram, bucket_of
+from loggos.node.metrics import BUCKETS, Histogram
 
 if TYPE_CHECKING:
     from loggos.coordination.service import CoordinationService
@@ -45,7 +45,7 @@ class Counters:
     latency_total_s: float = 0.0
     latency_min_s: float = 0.0
     latency_max_s: float = 0.0
-    latency_buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)  # not of reads that were answered at once
+    latency_buckets: list[int] = field(default_factory=lambda: [0] * 64)  # doubling from 1 us; no reads answered at once
     requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REQUEST_CLASSES, 0))  # all but writes
 
     def measured(self, seconds: float, count: int) -> None:
@@ -56,13 +56,14 @@ class Counters:
             self.latency_max_s = seconds
         self.latency_count += count
         self.latency_total_s += seconds * count
-        self.latency_buckets[bucket_of(seconds)] += count
+        self.latency_buckets[int(seconds * 1e6).bit_length()] += count
 
     def latencies(self) -> Histogram:
         """Of all requests; a read that was answered at once took no time."""
         histogram = Histogram("loggos_request_latency_seconds", "From a request's arrival to its reply; 0 if answered at once")
-        histogram.counts = list(self.latency_buckets)
-        histogram.counts[0] += self.latency_count - sum(self.latency_buckets)
+        counts = self.latency_buckets
+        histogram.counts = [*counts[: BUCKETS - 1], sum(counts[BUCKETS - 1 :])]
+        histogram.counts[0] += self.latency_count - sum(counts)
         histogram.total, histogram.maximum = self.latency_total_s, self.latency_max_s
         return histogram
 

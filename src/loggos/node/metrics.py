@@ -12,12 +12,6 @@ from typing import Any, Final
 BUCKETS: Final = 28  # upper bounds 1 us, 2 us, 4 us … about 134 s
 
 
-def bucket_of(seconds: float) -> int:
-    """Which bucket of a histogram a duration belongs to."""
-    bucket = int(seconds * 1e6).bit_length()
-    return bucket if bucket < BUCKETS else BUCKETS - 1
-
-
 class Histogram:
     """Durations in seconds; buckets double from one microsecond."""
 
