@@ -14,7 +14,6 @@ LEFT_OUT: dict[str, str] = {
     "test_gevent_handler.py::*": "gevent",
     "test_eventlet_handler.py::*": "eventlet",
     "test_utils.py::*eventlet*": "eventlet",
-    "test_build.py::*": "compares the server's version with the one that kazoo's own CI downloaded",
 }
 
 
