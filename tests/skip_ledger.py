@@ -53,9 +53,18 @@ def has_few_descriptors() -> bool:
     return hard != resource.RLIM_INFINITY and hard < DESCRIPTORS_WANTED
 
 
+@cache
+def has_java_compiler() -> bool:
+    """Can `java` run a program from its source?"""
+    if shutil.which("java") is None:
+        return False
+    return "jdk.compiler" in subprocess.run(["java", "--list-modules"], capture_output=True, text=True, check=False).stdout
+
+
 CONDITIONS: dict[str, Callable[[], bool]] = {
     "always": lambda: True,
     "no-zookeeper": lambda: not (ZOOKEEPER_JAR.exists() and shutil.which("java")),
+    "no-java-compiler": lambda: not has_java_compiler(),
     "no-haproxy": lambda: shutil.which("haproxy") is None,
     "no-mount": lambda: not may_mount(),
     "not-root": lambda: os.geteuid() != 0,
