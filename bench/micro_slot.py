@@ -191,6 +191,9 @@ class MemoryWorld:
         self.clock, self.entropy, self.network, self.spawner = HostClock(), HostEntropy(), network, Tasks()
         self.disk = MemoryDisk(self.loop)
 
+    def descriptors(self) -> None:
+        return None
+
 
 class Writer(asyncio.Protocol):
     """A client that writes one value after another, each when the last is answered."""
@@ -223,6 +226,9 @@ class Writer(asyncio.Protocol):
         elif self._crowd.answered():
             self._transport.write(self._frame)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        self._crowd.failed("a node hung up on a writer: its leader changed, perhaps because the machine is busy; run it again")
+
 
 class Crowd:
     """The writers of a run: how many writes are left."""
@@ -232,6 +238,7 @@ class Crowd:
         self.writers: list[Writer] = []
         self.left = 0
         self._in_flight = 0
+        self._failure = ""
         self.event = asyncio.Event()
 
     def joined(self, writer: Writer) -> None:
@@ -250,12 +257,22 @@ class Crowd:
             self.event.set()
         return False
 
+    def failed(self, why: str) -> None:
+        self._failure = why
+        self.event.set()
+
+    async def wait(self) -> None:
+        """For the end of what was begun; SystemExit if it cannot come."""
+        await self.event.wait()
+        if self._failure:
+            raise SystemExit(f"micro_slot: {self._failure}")
+
     async def run(self, writes: int) -> None:
         self.event.clear()
         self.left, self._in_flight = writes, len(self.writers)
         for writer in self.writers:
             writer.write()
-        await self.event.wait()
+        await self.wait()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -281,7 +298,7 @@ async def measure(clients: int, rounds: int, writes: int) -> None:
     crowd = Crowd(clients)
     for number in range(clients):
         await network.connect(HOST, 201 + number % 3, lambda number=number: Writer(b"/c%04d" % number, crowd))  # type: ignore[misc]
-    await crowd.event.wait()
+    await crowd.wait()
     settle_garbage()
     await crowd.run(writes)
     best = (1e9, 0.0)

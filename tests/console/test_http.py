@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loggos.console.http import Console
+from loggos.console.http import Answer, Console
 from loggos.host.loop import run as run_loop
 from loggos.host.world import HostWorld
 
@@ -24,15 +24,24 @@ async def ask(port: int, request: bytes) -> bytes:
     return said
 
 
+PAGES = {"/health": lambda: Answer("text/plain", b"well\n"), "/ill": lambda: Answer("text/plain", b"ill\n", 503)}
+
+
 async def serve(directory: Path, refused: list[str]) -> tuple[HostWorld, Console, int]:
     world = HostWorld(directory)
-    console = Console({"/health": lambda: ("text/plain", b"well\n")}, ROOM, lambda: refused.append("one"))
+    console = Console(PAGES, ROOM, lambda: refused.append("one"))
     return world, console, await console.listen(world.network, "127.0.0.1", 0)
 
 
 @pytest.mark.parametrize(
     ("request_line", "status"),
-    [(b"GET /health", b"200"), (b"HEAD /health", b"200"), (b"POST /health", b"405"), (b"GET /none", b"404")],
+    [
+        (b"GET /health", b"200"),
+        (b"HEAD /health", b"200"),
+        (b"POST /health", b"405"),
+        (b"GET /none", b"404"),
+        (b"GET /ill", b"503"),
+    ],
 )
 def test_pages(request_line: bytes, status: bytes, tmp_path: Path) -> None:
     async def main() -> None:

@@ -22,6 +22,7 @@ IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
 # long ago when the loop next turns (a tick later at most): disks and links near by are served best by few large slots, far
 # ones by many at once
 EARLY_SLOT_BYTES: Final = 16 << 10
+TURN_MS_MAX: Final = 20  # of one turn of a node: what is left of a long log, after a start, is for the next
 EARLY_SLOT_MS: Final = 2
 # when a slot is chosen, its clients come back: the next one waits for them until this share of all that were in that slot or
 # behind it is there again, but not for longer than this
@@ -139,7 +140,7 @@ CATCH_UP_WAIT_MS: Final = 200  # a client that has seen more than this node wait
 CLIENT_EARLY_BYTES_MAX: Final = 64 << 10  # a client may send this before its connect request is answered; more is not read
 PATH_BYTES_MAX: Final = 4_096
 MULTI_OPERATIONS_MAX: Final = 10_000
-CHILDREN_BYTES_MAX: Final = JUTE_FRAME_BYTES_MAX  # a listing that would not fit a frame
+CHILDREN_BYTES_MAX: Final = 4 << 20  # names of one listing; beyond 1 MiB Java clients need a larger jute.maxbuffer to take it
 EPHEMERALS_PER_SESSION_MAX: Final = 50_000  # bounds the apply of one session's end (rule 16)
 AUTH_IDS_PER_CONNECTION_MAX: Final = 64
 WATCHES_PER_CONNECTION_MAX: Final = 200_000

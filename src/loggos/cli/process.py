@@ -23,7 +23,7 @@ from loggos.app.room import Room, descriptors_for_all, room_for
 from loggos.base.errors import ConfigError, LoggosError
 from loggos.base.limits import CONNECTIONS_MAX, UP_STOP_TIMEOUT_MS
 from loggos.cli.ports import refuse_taken
-from loggos.console.http import Console, Page
+from loggos.console.http import Answer, Console, Page
 from loggos.host.descriptors import raise_descriptor_limit
 from loggos.host.disk import make_directory
 from loggos.host.logs import EventLog, gathered
@@ -156,17 +156,20 @@ def pages_of(node: Node) -> dict[str, Page]:
     """What the console shows of a node, and of the process that it is."""
     process = ProcessCollector(registry=None)  # memory, processor time, descriptors: nothing where there is no /proc
 
-    def metrics() -> tuple[str, bytes]:
-        return "application/openmetrics-text; version=1.0.0; charset=utf-8", node.member.metrics.render(process)
+    def metrics() -> Answer:
+        return Answer("application/openmetrics-text; version=1.0.0; charset=utf-8", node.member.metrics.render(process))
 
-    def status() -> tuple[str, bytes]:
-        return "application/json", json.dumps(node.status()).encode()
+    def status() -> Answer:
+        return Answer("application/json", json.dumps(node.status()).encode())
 
-    def digest() -> tuple[str, bytes]:
-        return "application/json", json.dumps(node.scrub()).encode()
+    def digest() -> Answer:
+        return Answer("application/json", json.dumps(node.scrub()).encode())
 
-    def health() -> tuple[str, bytes]:
-        return "text/plain; charset=utf-8", b"serving\n" if node.serves else b"not serving\n"
+    def health() -> Answer:
+        """Whoever routes by the code alone must not send clients to a node that takes none."""
+        if node.serves:
+            return Answer("text/plain; charset=utf-8", b"serving\n")
+        return Answer("text/plain; charset=utf-8", b"not serving\n", 503)
 
     return {"/metrics": metrics, "/status": status, "/digest": digest, "/health": health}
 

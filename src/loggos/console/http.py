@@ -2,21 +2,30 @@
 
 Read only: GET and HEAD. Every connection answers one request and closes; a request must arrive within
 CONSOLE_DEADLINE_MS and CONSOLE_REQUEST_BYTES_MAX. Where there is no room for another connection, the oldest is closed: it
-has had time to ask. It knows pages as functions that give (content type, bytes); it must not know what they say.
+has had time to ask. It knows pages as functions that give an answer; it must not know what they say.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import h11
 
 from loggos.base.limits import CONSOLE_CONNECTIONS_MAX, CONSOLE_DEADLINE_MS, CONSOLE_REQUEST_BYTES_MAX
 from loggos.base.ports import Network, Server
 
-Page = Callable[[], tuple[str, bytes]]
+
+class Answer(NamedTuple):
+    """`status`: of HTTP."""
+
+    content_type: str
+    body: bytes
+    status: int = 200
+
+
+Page = Callable[[], Answer]
 
 
 class _Connection(asyncio.Protocol):
@@ -58,8 +67,8 @@ class _Connection(asyncio.Protocol):
             known = " ".join(sorted(self._console.pages)).encode()
             self._send(404, "text/plain; charset=utf-8", b"no such page; there are " + known + b"\n", with_body=True)
         else:
-            content_type, body = page()
-            self._send(200, content_type, body, with_body=request.method == b"GET")
+            content_type, body, status = page()
+            self._send(status, content_type, body, with_body=request.method == b"GET")
 
     def _send(self, status: int, content_type: str, body: bytes, *, with_body: bool) -> None:
         headers = [("content-type", content_type), ("content-length", str(len(body))), ("connection", "close")]

@@ -32,6 +32,7 @@ from loggos.base.limits import (
     SEGMENT_BYTES,
     SNAPSHOT_JOURNAL_BYTES,
     TICK_MS,
+    TURN_MS_MAX,
 )
 from loggos.base.ports import Buffer, Follower, World
 from loggos.consensus.codec import decode_message, encode_parts
@@ -345,6 +346,9 @@ class Replica:
             self._submit()
             while (ready := self.engine.ready()) is not None:
                 self._carry_out(ready)
+                if self.world.clock.monotonic() - started > TURN_MS_MAX / 1000 and self.engine.has_news():
+                    self.schedule()  # a long log after a start, say: peers and clients are heard meanwhile
+                    break
             self.mesh.flush()
         except Exception as error:  # supervision: a turn that fails leaves this node's state unknown
             self.fatal(error)
