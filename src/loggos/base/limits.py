@@ -18,11 +18,11 @@ RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this l
 RETRANSMIT_BACKOFF_MS_MAX: Final = 2_000  # or later: on ways seen to be slow, and doubling while the follower gets no further
 RETRANSMIT_BYTES_MAX: Final = 512 << 10  # entries sent again at a time, unless a single one is larger: as LEARN_BYTES_MAX
 IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
+TURN_MS_MAX: Final = 20  # of one turn of a node: what is left of a long log, after a start, is for the next
 # while a slot is in flight the next waits for it and so gathers more, unless it has this much already, or the last one left this
 # long ago when the loop next turns (a tick later at most): disks and links near by are served best by few large slots, far
 # ones by many at once
 EARLY_SLOT_BYTES: Final = 16 << 10
-TURN_MS_MAX: Final = 20  # of one turn of a node: what is left of a long log, after a start, is for the next
 EARLY_SLOT_MS: Final = 2
 # when a slot is chosen, its clients come back: the next one waits for them until this share of all that were in that slot or
 # behind it is there again, but not for longer than this
