@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from loggos.base.errors import OverloadedError
-from loggos.base.limits import CENSUS_SLICE_NODES, CENSUS_WAITING_MAX
+from loggos.base.ids import NodeId
+from loggos.base.limits import CENSUS_PAUSE_MS, CENSUS_SLICE_NODES, CENSUS_WAITING_MAX
 from loggos.coordination.census import Census, Total
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.service import ServiceOptions
@@ -133,3 +135,39 @@ async def test_the_members_are_read_from_the_node_that_zookeeper_keeps_them_in()
     stat = kit.parse_stat(data.body[4 + len(members) :])
     assert stat == kit.parse_stat(exists.body) and stat.data_length == len(members) and stat.version == 0
     assert refused.error == codec.NO_AUTH and not cell.logs[1].machine.tree.nodes[path].data
+
+
+class Timed(Census):
+    """Knows when it took its turns."""
+
+    def __init__(self, machine: CoordinationMachine) -> None:
+        super().__init__(machine)
+        self.turns_s: list[float] = []
+
+    def _turn(self) -> None:
+        self.turns_s.append(asyncio.get_running_loop().time())
+        super()._turn()
+
+
+@in_loop
+async def test_counts_that_begin_as_others_end_take_no_larger_share_of_the_loop() -> None:
+    cell = FakeCell().start()
+    client = await RawClient(cell).connect()
+    await client.do(client.create(b"/many"))
+    await grow(client, b"/many", 3 * CENSUS_SLICE_NODES)
+    census, ended = Timed(cell.logs[NodeId(1)].machine), asyncio.Event()
+    left = 12
+
+    def done(total: Total) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            ended.set()
+        elif left > 0:
+            assert census.ask(b"/many", done, lambda: True) is None
+
+    assert census.ask(b"/many", done, lambda: True) is None
+    async with asyncio.timeout(DEADLINE_S):
+        await ended.wait()
+    gaps_s = [after - before for before, after in pairwise(census.turns_s)]
+    assert min(gaps_s) > CENSUS_PAUSE_MS / 1000 - 0.001, "one turn at a time, each after a pause"

@@ -18,7 +18,7 @@ RETRANSMIT_MS: Final = 100  # unacknowledged Accepts are sent again after this l
 RETRANSMIT_BACKOFF_MS_MAX: Final = 2_000  # or later: on ways seen to be slow, and doubling while the follower gets no further
 RETRANSMIT_BYTES_MAX: Final = 512 << 10  # entries sent again at a time, unless a single one is larger: as LEARN_BYTES_MAX
 IN_FLIGHT_SLOTS_MAX: Final = 8  # slots proposed and not yet chosen
-TURN_MS_MAX: Final = 20  # of one turn of a node: what is left of a long log, after a start, is for the next
+TURN_MS_MAX: Final = 20  # of one turn of a node, looked at after each Ready: the rest of a long log is for the next turn
 # while a slot is in flight the next waits for it and so gathers more, unless it has this much already, or the last one left this
 # long ago when the loop next turns (a tick later at most): disks and links near by are served best by few large slots, far
 # ones by many at once
@@ -84,6 +84,8 @@ DISK_CLOSE_TIMEOUT_MS: Final = 5_000  # at closing, writes that the disk has not
 PEER_FRAME_BYTES_MAX: Final = 16 << 20
 PEER_QUEUE_BYTES_MAX: Final = 32 << 20  # unsent bytes to one peer; beyond it messages are dropped (consensus sends again)
 PEER_RECONNECT_MS: Final = 50
+PEER_REFUSAL_LOG_MS: Final = 60_000  # a peer that is refused for the same reason again is not told of again until then
+PEER_REFUSALS_KNOWN_MAX: Final = 100  # reasons remembered; beyond them none is told of
 # an attempt to dial a peer is given up after this long: the system alone would repeat its first packet after 1, 2, 4, 8, … s, and
 # a peer that came back would wait for the next one; far above a round trip between regions
 PEER_DIAL_MS: Final = 1_000
@@ -140,7 +142,7 @@ CATCH_UP_WAIT_MS: Final = 200  # a client that has seen more than this node wait
 CLIENT_EARLY_BYTES_MAX: Final = 64 << 10  # a client may send this before its connect request is answered; more is not read
 PATH_BYTES_MAX: Final = 4_096
 MULTI_OPERATIONS_MAX: Final = 10_000
-CHILDREN_BYTES_MAX: Final = 4 << 20  # names of one listing; beyond 1 MiB Java clients need a larger jute.maxbuffer to take it
+CHILDREN_BYTES_MAX: Final = JUTE_FRAME_BYTES_MAX  # a listing that would not fit a frame
 EPHEMERALS_PER_SESSION_MAX: Final = 50_000  # bounds the apply of one session's end (rule 16)
 AUTH_IDS_PER_CONNECTION_MAX: Final = 64
 WATCHES_PER_CONNECTION_MAX: Final = 200_000

@@ -67,6 +67,7 @@ class Census:
         self._walks: deque[_Walk] = deque()
         self._whole = Total(0, 0)
         self._whole_is_asked = False
+        self._is_armed = False  # the next turn is on its way
 
     def ask(self, path: bytes, done: Callable[[Total], None], is_wanted: Callable[[], bool]) -> Total | None:
         """Of `path` and all below it, now; or None, and `done` is told later, if it `is_wanted` then. OverloadedError: too many
@@ -77,8 +78,7 @@ class Census:
         if len(self._walks) >= CENSUS_WAITING_MAX:
             raise OverloadedError(f"{len(self._walks)} ask already how many nodes there are: ask again later")
         self._walks.append(_Walk(path, done, is_wanted))  # from the beginning: what was seen just now may be old by then
-        if len(self._walks) == 1:
-            self._later()
+        self._later()
         return None
 
     def whole(self) -> Total:
@@ -98,15 +98,20 @@ class Census:
         self._whole, self._whole_is_asked = total, False
 
     def _later(self) -> None:
-        asyncio.get_running_loop().call_later(CENSUS_PAUSE_MS / 1000, self._turn)
+        if not self._is_armed:
+            self._is_armed = True
+            asyncio.get_running_loop().call_later(CENSUS_PAUSE_MS / 1000, self._turn)
 
     def _turn(self) -> None:
         """One slice, of the first walk that is wanted."""
+        self._is_armed = False
         walks = self._walks
         while walks and not walks[0].is_wanted():
             walks.popleft()
-        total = walks[0].step(self._machine.tree, self._slice_nodes) if walks else None
+        if not walks:
+            return
+        total = walks[0].step(self._machine.tree, self._slice_nodes)
+        if total is None or len(walks) > 1:
+            self._later()
         if total is not None:
             walks.popleft().done(total)
-        if walks:
-            self._later()

@@ -18,6 +18,7 @@ of another with the same name. One that finds itself among a majority of strange
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ from loggos.storage.recovery import Recovery
 from loggos.storage.snapshots import SnapshotReader, SnapshotStore
 
 FOUNDING = Incarnation(1)
+HAVE_IDENTITIES = (Standing.VIRGIN, Standing.ESTABLISHED)
 INCARNATION_BITS = 48
 
 
@@ -111,6 +113,7 @@ class Member:
         if found is None:
             found = await self._open_new(await self._first_identity())
             self.mesh.become(self._hello_of(found))
+            self._hellos = {node: hello for node, hello in self._hellos.items() if not self.mesh.is_foreign(hello)}
         await self._run(found, attach)
 
     async def _load(self) -> Identity | None:
@@ -122,12 +125,18 @@ class Member:
             if len(self._voters) == 1:
                 raise
             await self._set_aside(self._identity(self._fresh_incarnation(), NO_FOUNDING), damage)
-            self._is_lost = True
+            self._lose()
             return None
         if identity is not None and identity.founding == NO_FOUNDING:
-            self._is_lost = True
+            if await identities.has_data(self.world.disk):
+                await self._set_aside(identity, DamageError(identities.PATH, 0, "to set its data aside was not finished"))
+            self._lose()
             return None
         return identity
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        self.mesh.hello = msgspec.structs.replace(self.mesh.hello, standing=Standing.LOST)
 
     def _peer_port(self) -> int:
         return self.config.peer_addresses()[self.config.node][1]
@@ -223,25 +232,27 @@ class Member:
                 await asyncio.wait_for(self._heard.wait(), FIRST_START_LOG_MS / 1000)
             except TimeoutError:
                 missing = [int(n) for n in self._voters if n != self.config.node and n not in self._hellos]
-                self.log("first start waits for voters", missing=missing)
+                lost = [int(n) for n, hello in sorted(self._hellos.items()) if hello.standing == Standing.LOST]
+                self.log("first start waits for voters", missing=missing, **({"lost": lost} if lost else {}))
         return identity
 
     def _identity_among_others(self) -> Identity | None:
         """Rule 6: a founding voter only if all initial voters are here and none has begun; None: not known yet."""
         others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
-        met = sorted([hello for hello in others if hello is not None], key=lambda hello: -hello.standing)
-        founding = met[0].founding if met else NO_FOUNDING  # all that have one name the same: others are refused by them
-        if self._is_lost or self.config.node not in self._voters or (met and met[0].standing == Standing.ESTABLISHED):
-            return self._identity(self._fresh_incarnation(), founding) if founding else None
-        if len(met) < len(others):
+        met = [hello for hello in others if hello is not None]
+        named = Counter([hello.founding for hello in met if hello.founding])
+        if self._is_lost or self.config.node not in self._voters or any(hello.standing == Standing.ESTABLISHED for hello in met):
+            majority = [founding for founding, voters in named.items() if 2 * voters > len(self._voters)]
+            return self._identity(self._fresh_incarnation(), majority[0]) if majority else None
+        if len(met) < len(others) or len(named) > 1 or any(hello.standing == Standing.LOST for hello in met):
             return None
-        if not founding and self.config.node == self._voters[0]:
-            founding = FIRST_FOUNDING + self.world.entropy.below(1 << FOUNDING_BITS)
-        return self._identity(FOUNDING, founding) if founding else None
+        if not named and self.config.node == self._voters[0]:
+            named[FIRST_FOUNDING + self.world.entropy.below(1 << FOUNDING_BITS)] = 1
+        return self._identity(FOUNDING, next(iter(named))) if named else None
 
     def _all_have_identities(self) -> bool:
         others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
-        return all(hello is not None and hello.standing != Standing.EMPTY for hello in others)
+        return all(hello is not None and hello.standing in HAVE_IDENTITIES for hello in others)
 
     # --- running -------------------------------------------------------------------------------------------------------------
 
@@ -338,7 +349,7 @@ class Member:
 
     def peer_lost(self, node: NodeId) -> None:
         hello = self._hellos.get(node)
-        if hello is not None and hello.standing == Standing.EMPTY:
-            del self._hellos[node]
+        if hello is not None and (hello.standing not in HAVE_IDENTITIES or not self.mesh.hello.founding):
+            del self._hellos[node]  # it may come back as another: before this node has an identity only those count that are here
         if self.replica is not None:
             self.replica.peer_lost(node)

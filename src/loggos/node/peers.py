@@ -24,6 +24,8 @@ from loggos.base.limits import (
     PEER_NEWCOMERS_MAX,
     PEER_QUEUE_BYTES_MAX,
     PEER_RECONNECT_MS,
+    PEER_REFUSAL_LOG_MS,
+    PEER_REFUSALS_KNOWN_MAX,
     PEER_SUSPECT_MS,
     SNAPSHOT_TRANSFER_STALL_MS,
 )
@@ -198,7 +200,7 @@ class _Inbound(asyncio.Protocol):
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
         self._reader = FrameReader(self._frame)
-        self._hello: Hello | None = None
+        self.hello: Hello | None = None
         self._early_bytes = 0  # sent before the hello was whole
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None  # of the hello
@@ -211,27 +213,27 @@ class _Inbound(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
-            if self._hello is None:
+            if self.hello is None:
                 self._early_bytes += len(data)
                 if self._early_bytes > PEER_HELLO_BYTES_MAX:
                     raise PeerError(f"no hello in the first {self._early_bytes} bytes")
         except PeerError as error:
-            self._mesh.note_bad_peer(self._hello, error)
+            self._mesh.note_bad_peer(self.hello, error)
             self.abort()
 
     def _frame(self, kind: Type, body: bytes) -> None:
         if kind is Type.HELLO:
             self._greet(decode_hello(body))
-        elif self._hello is None:
+        elif self.hello is None:
             raise PeerError("a connection that does not begin with a hello")
         elif self._transport is not None and not self._transport.is_closing():
-            self._mesh.owner.peer_frame(NodeId(self._hello.node), Incarnation(self._hello.incarnation), kind, body)
+            self._mesh.owner.peer_frame(NodeId(self.hello.node), Incarnation(self.hello.incarnation), kind, body)
 
     def _greet(self, hello: Hello) -> None:
         self._mesh.check_hello(hello)
         node = NodeId(hello.node)
         older = self._mesh.receiving.get(node)
-        self._hello = hello
+        self.hello = hello
         self._is_known()
         self._mesh.receiving[node] = self
         link = self._mesh.links[node]
@@ -256,7 +258,7 @@ class _Inbound(asyncio.Protocol):
         self._mesh.inbound.pop(self, None)
         self._is_known()
         self._transport = None
-        node = NodeId(self._hello.node) if self._hello is not None else NO_NODE
+        node = NodeId(self.hello.node) if self.hello is not None else NO_NODE
         if self._mesh.receiving.get(node) is self:
             del self._mesh.receiving[node]
             if not self._mesh.links[node].redial():
@@ -285,6 +287,7 @@ class Mesh:
         self.links = {node: Link(self, node, address) for node, address in addresses.items() if node != hello.node}
         self._server: Server | None = None
         self._posted: dict[NodeId, None] = {}
+        self._quiet_until_s: dict[str, float] = {}  # by what was said of a peer that was refused
 
     async def start(self, host: str, port: int) -> None:
         """Listen and begin to dial. OSError: the port is taken."""
@@ -305,8 +308,12 @@ class Mesh:
         inbound.abort()
 
     def become(self, hello: Hello) -> None:
-        """This node's identity has changed: tell everyone."""
+        """This node's identity has changed: tell everyone. Who was let in before this one knew its cell may be a stranger."""
         self.hello = hello
+        for inbound in list(self.inbound):
+            if inbound.hello is not None and self.is_foreign(inbound.hello):
+                self.owner.peer_foreign(NodeId(inbound.hello.node))
+                inbound.abort()
         for link in self.links.values():
             link.say_hello()
 
@@ -330,6 +337,10 @@ class Mesh:
         """Both directions stand."""
         return node in self.receiving and self.links[node].transport is not None
 
+    def is_foreign(self, hello: Hello) -> bool:
+        """Is it of another cell, as far as both are known?"""
+        return bool(hello.founding and self.hello.founding) and hello.founding != self.hello.founding
+
     def check_hello(self, hello: Hello) -> None:
         mine = self.hello
         if hello.protocol != PROTOCOL:
@@ -338,7 +349,7 @@ class Mesh:
             raise PeerError(f"node {hello.node} is of cell {hello.cell!r}, this node of {mine.cell!r}: check its configuration")
         if hello.node not in self.links:
             raise PeerError(f"node {hello.node} is not in this node's configuration: add it to voters or learners")
-        if hello.founding and mine.founding and hello.founding != mine.founding:
+        if self.is_foreign(hello):
             self.owner.peer_foreign(NodeId(hello.node))
             raise PeerError(
                 f"node {hello.node} is of another cell with the name {mine.cell!r}: check its data directory and this one"
@@ -349,7 +360,12 @@ class Mesh:
             raise PeerError(f"node {hello.node} has unknown standing {hello.standing}")
 
     def note_bad_peer(self, hello: Hello | None, error: PeerError) -> None:
-        self._log("peer refused", peer=hello.node if hello else 0, why=str(error))
+        """Said once in a while: whoever is refused dials again and again."""
+        why, now_s = str(error), self.world.clock.monotonic()
+        self._quiet_until_s = {said: until_s for said, until_s in self._quiet_until_s.items() if now_s < until_s}
+        if why not in self._quiet_until_s and len(self._quiet_until_s) < PEER_REFUSALS_KNOWN_MAX:
+            self._quiet_until_s[why] = now_s + PEER_REFUSAL_LOG_MS / 1000
+            self._log("peer refused", peer=hello.node if hello else 0, why=why)
 
     def lost(self, node: NodeId) -> None:
         if not self.closing:

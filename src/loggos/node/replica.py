@@ -294,7 +294,7 @@ class Replica:
     def peer_hello(self, node: NodeId, hello: Hello) -> None:
         if self.stopped:
             return
-        if hello.standing != Standing.EMPTY:
+        if hello.standing in (Standing.VIRGIN, Standing.ESTABLISHED):
             self.engine.admit(node, Incarnation(hello.incarnation))
         self.schedule()
 

@@ -60,6 +60,7 @@ class Standing(IntEnum):
     EMPTY = 0  # no identity: never started, or lost
     VIRGIN = 1  # an identity, and nothing promised or accepted yet
     ESTABLISHED = 2
+    LOST = 3  # no identity, and it had one: not empty, so nobody may begin a cell over it
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -71,11 +72,11 @@ class Hello(msgspec.Struct, frozen=True):
     incarnation: int  # 0 while EMPTY
     standing: int
     voters: list[int]
-    founding: int  # of the cell (storage/identity.py); 0 while EMPTY
+    founding: int  # of the cell (storage/identity.py); 0 while EMPTY or LOST
     client: str = ""  # where clients reach it, for who asks after the whole cell; "": it does not say
 
 
-PROTOCOL: Final = 5
+PROTOCOL: Final = 6
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 

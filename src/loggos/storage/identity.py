@@ -110,6 +110,15 @@ async def write(disk: Disk, identity: Identity) -> None:
     await disk.sync_dir("")
 
 
+async def has_data(disk: Disk) -> bool:
+    """Is there a file in journal/ or snapshots/?"""
+    names = await disk.list("")
+    for directory in (journal.DIRECTORY, snapshots.DIRECTORY):
+        if directory in names and await disk.list(directory):
+            return True
+    return False
+
+
 async def set_aside_damaged(disk: Disk, identity: Identity) -> str:
     """Mark the identity lost, then move what is in journal/ and snapshots/ to `damaged-N/`, durably; gives that directory's name.
     After a crash in the middle, do it again: nothing is overwritten but an identity that could not be read."""
