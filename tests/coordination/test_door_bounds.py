@@ -164,10 +164,10 @@ async def test_of_a_crowded_address_only_its_own_give_way() -> None:
     cell = FakeCell(options=ServiceOptions(connections_max=9, connections_per_address_max=2)).start()
     elsewhere = RawClient(cell, address="10.0.0.9")
     crowd = [RawClient(cell, address="10.0.0.1") for _ in range(3)]
-    assert [client.closed for client in (elsewhere, *crowd)] == [False, False, False, True]
+    assert [client.closed for client in (elsewhere, *crowd)] == [False, True, False, False]
     await elsewhere.connect()
     newest = RawClient(cell, address="10.0.0.1")
-    assert [client.closed for client in (elsewhere, *crowd, newest)] == [False, True, False, True, False]
+    assert [client.closed for client in (elsewhere, *crowd, newest)] == [False, True, True, False, False]
 
 
 @in_loop
@@ -177,6 +177,16 @@ async def test_whoever_waits_for_its_session_does_not_give_way() -> None:
     waiting = RawClient(cell)
     waiting.send(waiting.hello())
     assert RawClient(cell).closed and not waiting.closed
+
+
+@in_loop
+async def test_whoever_waits_for_its_session_does_not_shield_the_silent_behind_it() -> None:
+    cell = FakeCell(options=ServiceOptions(connections_max=2), auto=False).start()
+    waiting = RawClient(cell)
+    waiting.send(waiting.hello())
+    silent = RawClient(cell)
+    newcomer = RawClient(cell)
+    assert silent.closed and not waiting.closed and not newcomer.closed
 
 
 # --- bad input -------------------------------------------------------------------------

@@ -302,6 +302,24 @@ def test_a_scrub_gives_way_to_a_snapshot_and_is_made_up_for_at_rest() -> None:
     in_simulation(scenario)
 
 
+def test_a_scrub_that_somebody_asked_for_gives_way_to_one_that_all_nodes_make() -> None:
+    """Whoever asks again and again must not keep this node from being compared."""
+
+    async def scenario(cell: Cell) -> None:
+        node = await stepped(cell)
+        agreement, registry = node.replica.agreement, node.replica.registry
+        await cell.site.on(node.number, agreement.scrub)
+        asked_at = registry.slot
+        await cell.propose(node.number, b"more=1")
+        await until(lambda: registry.slot > asked_at, 1)
+        await cell.site.on(node.number, lambda: agreement.applied(registry.slot, -1_000_000))
+        due_at = registry.slot
+        await until(lambda: agreement.full.newest is not None, 2)
+        assert agreement.full.newest == (due_at, registry.full_digest())
+
+    in_simulation(scenario)
+
+
 def test_a_scrub_of_a_state_that_is_replaced_is_given_up() -> None:
     async def scenario(cell: Cell) -> None:
         node = await stepped(cell)

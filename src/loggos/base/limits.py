@@ -127,6 +127,7 @@ SESSION_TICK_MS_MIN: Final = 50  # a shorter tick would end sessions between two
 SESSION_TICK_MS_MAX: Final = (2**31 - 1) // 20  # a session timeout of 20 ticks travels in a signed 32-bit field
 CONNECTIONS_MAX: Final = 20_000  # of clients; fewer where the process may not have so many descriptors (app/room.py)
 CONNECTIONS_MIN: Final = 16  # a process that has no room for so many clients is no node
+SILENT_LOOKED_AT_MAX: Final = 1_024  # connections without a session, oldest first, of which a silent one is to make room
 CONNECT_DEADLINE_MS: Final = 10_000  # a connection that has not sent its connect request by then is closed
 CLIENT_OUTPUT_BYTES_MAX: Final = 16 << 20  # unread replies of one client; beyond it the connection is closed
 CLIENT_PIPELINE_MAX: Final = 10_000  # unanswered requests of one connection; beyond it the door stops reading

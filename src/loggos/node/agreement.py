@@ -60,7 +60,7 @@ class Agreement:
         node, voters = replica.node, list(replica.engine.membership.voters)
         self.rolling = Compared("rolling", Type.DIGEST, DIGEST, Digests(node, voters))
         self.full = Compared("full", Type.FULL_DIGEST, FULL_DIGEST, Digests(node, voters))
-        self._scrubs = False
+        self._walk: Digesting | None = None  # of the scrub that is under way
         self._look_s = 0.0  # when to tell again, and to see whether the log stands still
         self._still: tuple[Slot, float] = (Slot(-1), 0.0)  # where it stood, and since when
 
@@ -71,6 +71,7 @@ class Agreement:
             self._tell_own(self.rolling, slot, registry.rolling_digest)
         now_ms = registry.stamps.cell_ms
         if before_ms // SCRUB_EVERY_MS != now_ms // SCRUB_EVERY_MS and is_due(before_ms, now_ms, registry.item_count()):
+            self._end_walk()  # that of somebody who asked at another slot: this one is compared
             self.scrub()
 
     def tick(self, now_s: float) -> None:
@@ -91,21 +92,27 @@ class Agreement:
     def scrub(self) -> None:
         """Begin to make the full digest of the state as it is now, unless it was made, or a scrub or a snapshot is under way."""
         registry, newest = self._replica.registry, self.full.newest
-        if self._scrubs or (newest is not None and newest[0] == registry.slot):
+        if self._walk is not None or (newest is not None and newest[0] == registry.slot):
             return
         walk = registry.digesting()
         if next(walk, GAVE_WAY) is GAVE_WAY:
             self.gave_way()
             return
-        self._scrubs = True
+        self._walk = walk
         self._replica.world.spawner.spawn(self._scrub(registry.slot, walk), "scrub")
+
+    def _end_walk(self) -> None:
+        if self._walk is not None:
+            self._walk.close()
+            self._walk = None
 
     async def _scrub(self, slot: Slot, walk: Digesting) -> None:
         try:
             digest = await self._walked(walk)
         finally:
-            self._scrubs = False
             walk.close()
+            if self._walk is walk:
+                self._walk = None
         if self._replica.stopped:
             return
         if digest is None:

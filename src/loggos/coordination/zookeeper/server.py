@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
-from loggos.base.limits import CONNECT_DEADLINE_MS
+from loggos.base.limits import CONNECT_DEADLINE_MS, SILENT_LOOKED_AT_MAX
 from loggos.base.ports import Network, Server
 from loggos.coordination.service import CoordinationService
 from loggos.coordination.zookeeper.connection import Connection
@@ -82,15 +83,15 @@ class ZooKeeperDoor:
         return True
 
     def _gives_way(self, address: str | None) -> bool:
-        """Close the connection that has been without a session for longest, if it has not asked for one, and is from `address` if
-        that is told: whoever connects only to be silent keeps nobody out."""
-        oldest = next(iter(self._introducing), None)
-        if oldest is None or oldest.state != HELLO or address not in (None, oldest.address):
-            return False
-        assert isinstance(oldest, Connection)
-        oldest.close("it said nothing, and others need its place", abort=True)
-        self.dismiss(oldest)
-        return True
+        """Close the connection that has been silent for longest, from `address` if that is told: whoever connects only to be
+        silent keeps nobody out. It is not looked for far behind those that wait for a session."""
+        for oldest in islice(self._introducing, SILENT_LOOKED_AT_MAX):
+            if oldest.state == HELLO and address in (None, oldest.address):
+                assert isinstance(oldest, Connection)
+                oldest.close("it said nothing, and others need its place", abort=True)
+                self.dismiss(oldest)
+                return True
+        return False
 
     def dismiss(self, connection: Connection) -> None:
         """The socket is closed."""
