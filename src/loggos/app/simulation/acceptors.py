@@ -25,7 +25,7 @@ from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
 from loggos.consensus.core import Bounds
 from loggos.consensus.engine import Paxos
-from loggos.consensus.types import Accept, Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
+from loggos.consensus.types import Accepted, Entry, Kind, Outgoing, Promise, Ready, Restored
 
 TOLD_MAX = 5  # violations by life: enough to see what is wrong
 HELD = Ballot(1)  # at whatever ballot
@@ -85,19 +85,19 @@ class AcceptorWitness:
                     life.accepted[Slot(slot)] = max(ballot, life.accepted.get(Slot(slot), Ballot(0)))
             elif isinstance(message, Promise):
                 life.promised = max(life.promised, message.ballot)
-            elif isinstance(message, Accept) and message.entries:
-                self._proposed(node, life, message)
 
-    def _proposed(self, node: NodeId, life: _Life, message: Accept) -> None:
-        """A leader closes slot after slot from its chosen prefix on, and leaves none open."""
-        ballot, last = life.proposed
-        upto = max(last if ballot == message.ballot else Slot(0), message.chosen)
-        for entry in message.entries:
-            if entry.slot > upto + 1:
-                what = f"node {node} proposed slot {entry.slot} at {message.ballot}, and left slot {upto + 1} open"
+    def proposed(self, node: NodeId, incarnation: Incarnation, ballot: Ballot, slots: Iterable[Slot], chosen: Slot) -> None:
+        """A leader closes slot after slot from its chosen prefix on, and leaves none open. (Not all that it proposes leaves it at
+        once: a follower that lags gets it later.)"""
+        life = self._lives[node, incarnation]
+        earlier, last = life.proposed
+        upto = max(last if earlier == ballot else Slot(0), chosen)
+        for slot in slots:
+            if slot > upto + 1:
+                what = f"node {node} proposed slot {slot} at {ballot}, and left slot {upto + 1} open"
                 self._violations.append(Violation("primary-order", what))
-            upto = max(upto, entry.slot)
-        life.proposed = (message.ballot, upto)
+            upto = max(upto, slot)
+        life.proposed = (ballot, upto)
 
     def given(self, node: NodeId, incarnation: Incarnation, entries: Iterable[Entry]) -> None:
         """These are on their way to the disk."""
@@ -163,6 +163,10 @@ def watched_engine(
                 witness.told(self.node, self.incarnation, ready.messages)
                 if ready.messages_after:
                     self._untold[ready.number] = ready.messages_after
+                if ready.entries and self.lead is not None:
+                    ballot = self.lead.ballot
+                    slots = [entry.slot for entry in ready.entries if entry.ballot == ballot]
+                    witness.proposed(self.node, self.incarnation, ballot, slots, self.log.chosen)
                 if ready.entries:
                     witness.given(self.node, self.incarnation, ready.entries)
                     self._unstored[ready.number] = ready.entries
