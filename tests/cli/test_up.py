@@ -185,8 +185,8 @@ def running(
     """`loggos up --json …` that serves, and what it printed. `ignore`: a signal that it is started to ignore, as nohup does."""
 
     def prepare() -> None:
-        if ignore is not None:
-            signal.signal(ignore, signal.SIG_IGN)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):  # whatever the tests themselves were started to ignore
+            signal.signal(number, signal.SIG_IGN if number == ignore else signal.SIG_DFL)
 
     process = subprocess.Popen(
         command("--json", *words),

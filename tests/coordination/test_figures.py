@@ -89,10 +89,11 @@ def test_why_a_client_was_refused_or_cut_off_is_said_and_an_ordinary_end_is_not(
     async def run() -> None:
         cell = FakeCell(options=ServiceOptions(connections_max=7)).start()
         clients = [await RawClient(cell, address=f"10.0.0.{number}").connect() for number in range(5)]
-        stranger, future, _ = RawClient(cell), RawClient(cell), RawClient(cell)
+        stranger, future = RawClient(cell), RawClient(cell)
         stranger.session = 77
         stranger.send(stranger.hello())
         future.send(future.hello(last_zxid=999))
+        RawClient(cell)
         await settle()
         clients[0].send(INT32.pack(-1))
         clients[1].send(clients[1].auth(b"no such\r\n", b"x"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from loggos.app.simulation.acceptors import AcceptorWitness
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.check.history import Violation
-from loggos.consensus.types import Accept, Accepted, Entry, HardState, Kind, Membership, Outgoing, Promise, Restored
+from loggos.consensus.types import Accepted, Entry, HardState, Kind, Membership, Outgoing, Promise, Restored
 
 ONE, TWO = NodeId(1), NodeId(2)
 LIFE, OTHER_LIFE = Incarnation(1), Incarnation(77)
@@ -79,10 +79,10 @@ def test_a_voter_that_knew_it_as_chosen_holds_a_choice_at_whatever_ballot() -> N
 
 def test_a_leader_leaves_no_slot_open() -> None:
     witness, violations = begun()
-    runs = [(4, 5), (4,), (6,)]
-    witness.told(ONE, LIFE, [Outgoing(TWO, Accept(HIGH, tuple(entry(slot, HIGH) for slot in run), Slot(3))) for run in runs])
+    for run in ((4, 5), (6,), ()):
+        witness.proposed(ONE, LIFE, HIGH, [Slot(slot) for slot in run], Slot(3))
     assert violations == []
-    witness.told(ONE, LIFE, [Outgoing(TWO, Accept(HIGH, (entry(8, HIGH),), Slot(3)))])
+    witness.proposed(ONE, LIFE, HIGH, [Slot(8)], Slot(3))
     assert [violation.rule for violation in violations] == ["primary-order"] and "slot 7" in violations[0].message
 
 
