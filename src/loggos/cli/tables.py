@@ -9,10 +9,11 @@ from typing import Any
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
+        from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=title, title_justify="left", header_style="bold")
+        table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column)
         for row in rows:
@@ -36,11 +37,14 @@ def show_nodes(description: dict[str, Any]) -> None:
 
 
 def show_status(answers: Sequence[dict[str, Any]]) -> None:
+    """Narrow enough for 80 columns: an address is to be read, and to be copied."""
     rows = []
     for answer in answers:
+        version = str(answer.get("version", "")).partition(", built on")[0]
+        figures = (str(answer.get(key, "")) for key in ("zxid", "connections", "latency"))
+        mode = "silent" if "error" in answer else str(answer["mode"])
+        rows.append((answer["address"], mode, version, *figures))
+    show("nodes", ("address", "mode", "version", "zxid", "clients", "latency ms"), rows)
+    for answer in answers:
         if "error" in answer:
-            rows.append((answer["address"], "does not answer", "", "", "", "", answer["error"]))
-        else:
-            columns = ("mode", "version", "zxid", "connections", "latency")
-            rows.append((answer["address"], *(str(answer.get(key, "")) for key in columns), ""))
-    show("nodes", ("address", "mode", "version", "zxid", "connections", "latency min/avg/max", "problem"), rows)
+            print(f"{answer['address']} does not answer: {answer['error']}")
