@@ -135,12 +135,8 @@ def test_a_flipped_byte_anywhere_is_repaired(cluster: Cluster, at: int) -> None:
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
-    """Every file's content, but the log for people."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "node.log"
-    }
+    """Every file's content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def refusal(node: Node) -> str:

@@ -16,6 +16,7 @@ from loggos.base.ports import Follower, ProtocolFactory
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.service import CoordinationService, ServiceOptions
 from loggos.coordination.zookeeper.server import ZooKeeperDoor
+from loggos.node.levels import NEWEST_LEVEL
 
 WALL_MS = 1_700_000_000_000
 
@@ -220,7 +221,7 @@ class FakeCell:
         return int(self.clock.monotonic() * 1000)
 
     def append(self, origin: NodeId, command: bytes) -> None:
-        self.entries.append((origin, command, Stamps(self.clock.wall_ms(), self.cell_ms())))
+        self.entries.append((origin, command, Stamps(self.clock.wall_ms(), self.cell_ms(), NEWEST_LEVEL)))
         if self.auto and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._apply_all)

@@ -23,6 +23,7 @@ from loggos.coordination.commands import (
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.zookeeper import codec
 from loggos.coordination.zookeeper.codec import Acl
+from loggos.node.levels import NEWEST_LEVEL
 
 OPEN = (Acl(31, b"world", b"anyone"),)
 PASSWORD = b"0123456789abcdef"
@@ -212,7 +213,7 @@ class Driver:
 
     def apply(self, command: bytes, answer: bool = True) -> Outcome:
         self.log.append((self.index + 1, self.wall_ms, command))
-        outcome = self.machine.apply(self.index + 1, Stamps(self.wall_ms, 0), command, answer)
+        outcome = self.machine.apply(self.index + 1, Stamps(self.wall_ms, 0, NEWEST_LEVEL), command, answer)
         assert len(outcome.marks) == len(outcome.codes), "each operation has its mark"
         self.index += len(outcome.codes)
         self.wall_ms += 7

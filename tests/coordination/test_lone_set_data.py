@@ -11,6 +11,7 @@ from loggos.base.ids import Index, NodeId, SessionId, Stamps
 from loggos.coordination.commands import Outcome, encode_attach, encode_requests
 from loggos.coordination.machine import CoordinationMachine, Plain, encode_stat_reply
 from loggos.coordination.zookeeper.codec import INT32, OP_CREATE, OP_SET_DATA, encode_buffer
+from loggos.node.levels import NEWEST_LEVEL
 
 OPEN, READ_ONLY = (31, 1)  # permissions of the world
 PATHS = [b"/open", b"/closed", b"/none", b"", b"/", b"/open/"]
@@ -34,10 +35,10 @@ def prepared(kind: type[CoordinationMachine]) -> tuple[CoordinationMachine, Sess
     """A machine with one session that has made two znodes; its next index is 4."""
     machine = kind()
     attach = encode_attach(SessionId(0), NodeId(1), 1, 10_000, bytes(16), "10.0.0.1")
-    attached = machine.apply(1, Stamps(5, 5), attach, True).attached
+    attached = machine.apply(1, Stamps(5, 5, NEWEST_LEVEL), attach, True).attached
     assert attached is not None
     frames = [create(b"/open", OPEN), create(b"/closed", READ_ONLY)]
-    assert machine.apply(2, Stamps(6, 6), encode_requests(attached.session, 1, 1, frames), True).codes == [0, 0]
+    assert machine.apply(2, Stamps(6, 6, NEWEST_LEVEL), encode_requests(attached.session, 1, 1, frames), True).codes == [0, 0]
     return machine, attached.session
 
 
@@ -48,8 +49,8 @@ def seen(outcome: Outcome) -> list[object]:
 def both_ways(command: bytes, answer: bool) -> Outcome:
     """AssertionError where they differ."""
     (short, _), (general, _) = prepared(CoordinationMachine), prepared(GeneralWay)
-    outcome = short.apply(4, Stamps(9, 9), command, answer)
-    assert seen(outcome) == seen(general.apply(4, Stamps(9, 9), command, answer))
+    outcome = short.apply(4, Stamps(9, 9, NEWEST_LEVEL), command, answer)
+    assert seen(outcome) == seen(general.apply(4, Stamps(9, 9, NEWEST_LEVEL), command, answer))
     assert short.digest() == general.digest()
     return outcome
 
@@ -116,6 +117,6 @@ def test_where_it_gives_nothing_it_has_done_nothing(path: bytes, data: bytes, at
     before = machine.digest()
     plain = machine.apply_plain(b"!" + bytes(command) + behind, 1, 1 + len(command), Index(4), 9)
     other, _ = prepared(CoordinationMachine)
-    codes = other.apply(4, Stamps(9, 9), bytes(command), False).codes
+    codes = other.apply(4, Stamps(9, 9, NEWEST_LEVEL), bytes(command), False).codes
     assert machine.digest() == (before if plain is None else other.digest())
     assert plain is None or codes == [0]

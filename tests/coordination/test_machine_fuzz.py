@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from loggos.base.ids import SessionId, Stamps
 from loggos.coordination.commands import encode_requests
 from loggos.coordination.machine import CoordinationMachine
+from loggos.node.levels import NEWEST_LEVEL
 from tests.coordination import kit
 from tests.coordination.kit import Driver, create, frame, parse_reply
 from tests.coordination.test_machine_model import operations, request
 
+STAMPS = Stamps(5, 5, NEWEST_LEVEL)
 OPCODES = st.sampled_from([1, 2, 5, 7, 13, 14, 15, 19, 21, 100, -11, 3, 0, -1, 2**31 - 1])
 
 
@@ -55,7 +57,7 @@ def machines() -> tuple[CoordinationMachine, CoordinationMachine, SessionId]:
 def answers_agree(frames: list[bytes]) -> None:
     loud, silent, session = machines()
     command = encode_requests(session, 1, 2, frames)
-    outcome, other = (m.apply(100, Stamps(5, 5), command, answer) for m, answer in ((loud, True), (silent, False)))
+    outcome, other = (m.apply(100, STAMPS, command, answer) for m, answer in ((loud, True), (silent, False)))
     assert outcome.refused == 0 and len(outcome.codes) == len(frames)
     assert (outcome.codes, outcome.events, outcome.ended) == (other.codes, other.events, other.ended)
     assert loud.digest() == silent.digest()
@@ -82,7 +84,7 @@ def test_any_bytes_as_frames_are_answered_alike_by_all(frames: list[bytes]) -> N
 @given(st.one_of(st.binary(max_size=80), st.builds(lambda k, b: bytes([k]) + b, st.integers(0, 5), st.binary(max_size=80))))
 def test_any_bytes_as_a_command_never_raise(command: bytes) -> None:
     loud, silent, _ = machines()
-    outcome, other = loud.apply(100, Stamps(5, 5), command, True), silent.apply(100, Stamps(5, 5), command, False)
+    outcome, other = loud.apply(100, STAMPS, command, True), silent.apply(100, STAMPS, command, False)
     assert (outcome.codes, outcome.refused, outcome.attached) == (other.codes, other.refused, other.attached)
     assert loud.digest() == silent.digest()
 
@@ -92,7 +94,7 @@ def test_a_requests_command_that_is_cut_never_raises(cut: int, first: int, frame
     loud, silent, session = machines()
     command = encode_requests(session, 1, first, frames)
     command = command[: max(0, len(command) - cut)]
-    outcome, other = loud.apply(100, Stamps(5, 5), command, True), silent.apply(100, Stamps(5, 5), command, False)
+    outcome, other = loud.apply(100, STAMPS, command, True), silent.apply(100, STAMPS, command, False)
     assert (outcome.codes, outcome.refused) == (other.codes, other.refused)
     assert outcome.replies is None or len(outcome.replies) == len(outcome.codes)
     assert loud.digest() == silent.digest()

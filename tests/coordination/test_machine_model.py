@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from loggos.base.ids import Stamps
 from loggos.coordination.machine import CoordinationMachine
 from loggos.coordination.tree import CONTAINER, names_of_children
+from loggos.node.levels import NEWEST_LEVEL
 from tests.coordination import kit
 from tests.coordination.kit import Driver, parse_multi, parse_reply, parse_stat, parse_string
 from tests.coordination.model import Error, Model
@@ -165,7 +166,7 @@ class Pair:
         """Another node that applies the same log, without replies, ends in the same state."""
         other = CoordinationMachine()
         for index, wall_ms, command in self.driver.log:
-            other.apply(index, Stamps(wall_ms, 0), command, False)
+            other.apply(index, Stamps(wall_ms, 0, NEWEST_LEVEL), command, False)
         assert other.digest() == self.driver.machine.digest()
 
 

@@ -19,6 +19,7 @@ from loggos.coordination.commands import MACHINE_ID, encode_attach, encode_reque
 from loggos.coordination.machine import CoordinationMachine, Plain
 from loggos.node.agreement import is_due
 from loggos.node.digests import DIGEST_EVERY
+from loggos.node.levels import NEWEST_LEVEL
 from loggos.node.registry import Registry
 from tests.coordination.kit import create, frame, set_data
 from tests.node.kit import LEDGER, Cell, CellNode, Ledger, in_simulation, until
@@ -362,5 +363,5 @@ def test_a_machine_that_gives_way_gives_all_of_them_up() -> None:
     assert last == registry.full_digest()
     registry.slot = Slot(9)
     assert registry.full_digest() != last
-    registry.slot, registry.stamps = Slot(0), Stamps(0, 1)
+    registry.slot, registry.stamps = Slot(0), Stamps(0, 1, NEWEST_LEVEL)
     assert registry.full_digest() != last

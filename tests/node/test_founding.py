@@ -66,10 +66,26 @@ def test_nobody_begins_a_cell_over_a_node_that_lost_its_identity(how: str) -> No
         await asyncio.sleep(20)
         assert not any(node.runs for node in cell.nodes.values())
         assert cell.nodes[1].logged("first start waits for voters")[-1] == {"missing": [], "lost": [3]}
+        why = "no majority of the 3 voters names one cell: none does"
+        assert cell.nodes[3].logged("first start waits for voters")[-1] == {"missing": [], "why": why}
         member = cell.nodes[3].member
         assert member is not None and member.mesh.hello.standing == Standing.LOST
 
     in_simulation(scenario)
+
+
+def test_a_cell_of_two_cannot_take_back_who_lost_its_identity_and_says_so() -> None:
+    async def scenario(cell: Cell) -> None:
+        await began(cell)
+        await cell.stop()
+        identity_file(host_of(cell, 2)).data[20] ^= 1
+        cell.start()
+        await asyncio.sleep(20)
+        named = f"1 names {founding(cell.nodes[1]):x}"
+        why = f"no majority of the 2 voters names one cell: {named}"
+        assert cell.nodes[2].logged("first start waits for voters")[-1] == {"missing": [], "why": why}
+
+    in_simulation(scenario, voters=2)
 
 
 class CrashingSite(SimSite):

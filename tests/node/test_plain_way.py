@@ -18,6 +18,7 @@ from loggos.coordination.zookeeper import codec
 from loggos.coordination.zookeeper.codec import INT32, encode_buffer
 from loggos.coordination.zookeeper.server import ZooKeeperDoor
 from loggos.node.batch import encode_batch, encode_run
+from loggos.node.levels import NEWEST_LEVEL
 from loggos.node.registry import PlainWay, Registry
 from tests.coordination.fake_log import FakeClock, FakeEntropy, FakeSpawner
 from tests.coordination.raw_client import OPEN, RawClient, settle
@@ -81,7 +82,7 @@ class RegistryLog:
         """All that is queued, as one batch; then barriers are met."""
         queue, self.queue = self.queue, []
         slot = Slot(self.registry.slot + 1)
-        self.registry.apply(slot, encode_batch(Stamps(1_000 + slot, slot), queue))
+        self.registry.apply(slot, encode_batch(Stamps(1_000 + slot, slot, NEWEST_LEVEL), queue))
         barriers, self.barriers = self.barriers, []
         for done in barriers:
             done(self.index)
@@ -265,10 +266,10 @@ def registry_with(follower: Told, kind: type[Registry] = Registry) -> tuple[Regi
     machine = CoordinationMachine()
     registry = kind([machine], lambda origin, epoch: origin == ME)
     attach = encode_attach(SessionId(0), ME, 1, 10_000, bytes(16), "10.0.0.1")
-    registry.apply(Slot(1), encode_batch(Stamps(1, 1), [encode_run(MACHINE_ID, ME, 0, attach)]))
+    registry.apply(Slot(1), encode_batch(Stamps(1, 1, NEWEST_LEVEL), [encode_run(MACHINE_ID, ME, 0, attach)]))
     (session,) = machine.sessions
     made = encode_requests(session, 1, 1, [frame("create", b"/a", b"")])
-    registry.apply(Slot(2), encode_batch(Stamps(1, 1), [encode_run(MACHINE_ID, ME, 0, made)]))
+    registry.apply(Slot(2), encode_batch(Stamps(1, 1, NEWEST_LEVEL), [encode_run(MACHINE_ID, ME, 0, made)]))
     registry.follow(MACHINE_ID, follower)
     return registry, session
 
@@ -278,7 +279,7 @@ def sets(session: SessionId, *origins: NodeId, first: int = 2) -> bytes:
         encode_run(MACHINE_ID, origin, 0, encode_requests(session, 1, first + number, [frame("set", b"/a", b"%d" % number)]))
         for number, origin in enumerate(origins)
     ]
-    return encode_batch(Stamps(2, 2), runs)
+    return encode_batch(Stamps(2, 2, NEWEST_LEVEL), runs)
 
 
 def test_own_commands_are_told_plainly_and_others_not_at_all() -> None:
@@ -327,10 +328,10 @@ def test_without_a_follower_nobody_is_told_and_the_state_is_the_same() -> None:
         machine = CoordinationMachine()
         registry = kind([machine], lambda origin, epoch: False)
         attach = encode_attach(SessionId(0), ME, 1, 10_000, bytes(16), "10.0.0.1")
-        registry.apply(Slot(1), encode_batch(Stamps(1, 1), [encode_run(MACHINE_ID, ME, 0, attach)]))
+        registry.apply(Slot(1), encode_batch(Stamps(1, 1, NEWEST_LEVEL), [encode_run(MACHINE_ID, ME, 0, attach)]))
         (session,) = machine.sessions
         made = encode_requests(session, 1, 1, [frame("create", b"/a", b"")])
-        registry.apply(Slot(2), encode_batch(Stamps(1, 1), [encode_run(MACHINE_ID, ME, 0, made)]))
+        registry.apply(Slot(2), encode_batch(Stamps(1, 1, NEWEST_LEVEL), [encode_run(MACHINE_ID, ME, 0, made)]))
         registry.apply(Slot(3), sets(session, ME, OTHER))
         digests.append((registry.index, registry.rolling_digest, registry.full_digest()))
     assert digests[0] == digests[1] and digests[0][0] == 4

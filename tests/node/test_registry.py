@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loggos.base.errors import DamageError, InternalError
+from loggos.base.errors import ConfigError, DamageError, InternalError
 from loggos.base.ids import Index, NodeId, Slot, Stamps
 from loggos.node.batch import encode_batch, encode_run
+from loggos.node.levels import NEWEST_LEVEL, OLDEST_LEVEL
 from loggos.node.registry import SNAPSHOT_HEAD, Registry
 from tests.node.kit import ECHO, LEDGER, Echo, Ledger, Watcher
 
@@ -26,7 +27,7 @@ def registry(mine: Callable[[NodeId, int], bool] = lambda origin, epoch: origin 
     return made, one, two
 
 
-def batch(*runs: tuple[int, NodeId, bytes], stamps: Stamps = Stamps(1000, 10)) -> bytes:
+def batch(*runs: tuple[int, NodeId, bytes], stamps: Stamps = Stamps(1000, 10, NEWEST_LEVEL)) -> bytes:
     return encode_batch(stamps, [encode_run(machine, origin, 0, command) for machine, origin, command in runs])
 
 
@@ -57,7 +58,7 @@ def test_every_run_is_shown_to_the_outbox_once_in_order() -> None:
     seen: list[tuple[int, int]] = []
     made, _, _ = registry(lambda origin, epoch: bool(seen.append((origin, epoch))))
     runs = [encode_run(LEDGER, NodeId(number % 3), number, b"a=1") for number in range(9)]
-    made.apply(Slot(1), encode_batch(Stamps(1, 1), runs))
+    made.apply(Slot(1), encode_batch(Stamps(1, 1, NEWEST_LEVEL), runs))
     assert seen == [(number % 3, number) for number in range(9)]
 
 
@@ -71,9 +72,9 @@ def test_a_slot_is_applied_once_and_none_is_skipped() -> None:
 
 def test_the_cells_clock_never_goes_back_and_the_wall_clock_may() -> None:
     made, _, _ = registry()
-    made.apply(Slot(1), batch((LEDGER, ME, b"a=1"), stamps=Stamps(5000, 100)))
-    made.apply(Slot(2), batch((LEDGER, ME, b"a=1"), stamps=Stamps(4000, 90)))
-    assert made.stamps == Stamps(4000, 100)
+    made.apply(Slot(1), batch((LEDGER, ME, b"a=1"), stamps=Stamps(5000, 100, NEWEST_LEVEL)))
+    made.apply(Slot(2), batch((LEDGER, ME, b"a=1"), stamps=Stamps(4000, 90, NEWEST_LEVEL)))
+    assert made.stamps == Stamps(4000, 100, NEWEST_LEVEL)
     assert made.machines[LEDGER].last_cell_ms == 100  # type: ignore[attr-defined]
 
 
@@ -211,7 +212,7 @@ def test_beginning_a_walk_is_counted() -> None:
     assert list(made.machine_snapshot(ECHO)) == []
 
 
-def test_a_snapshot_without_a_head_or_of_another_version_is_refused_and_nothing_changes() -> None:
+def test_a_snapshot_without_a_head_or_of_another_level_is_refused_and_nothing_changes() -> None:
     made, watcher, _ = registry()
     made.apply(Slot(1), batch((LEDGER, ME, b"a=1")))
     watcher.events.clear()
@@ -219,8 +220,8 @@ def test_a_snapshot_without_a_head_or_of_another_version_is_refused_and_nothing_
     for chunks, error in (
         ([], DamageError),
         ([head[:-1], *rest], DamageError),
-        ([bytes((9,)) + head[1:], *rest], InternalError),
-        ([bytes((1,)) + head[1:], *rest], InternalError),
+        ([bytes((NEWEST_LEVEL + 1,)) + head[1:], *rest], ConfigError),
+        ([bytes((OLDEST_LEVEL - 1,)) + head[1:], *rest], ConfigError),
         ([head, b"\x63unknown"], InternalError),
         ([head, b""], InternalError),
     ):

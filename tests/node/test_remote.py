@@ -19,6 +19,7 @@ from loggos.base.ids import Index, NodeId, Stamps
 from loggos.base.limits import BARRIER_TIMEOUT_MS, REMOTE_BARRIERS_MAX
 from loggos.host.world import HostWorld
 from loggos.node.batch import encode_run
+from loggos.node.levels import NEWEST_LEVEL
 from loggos.node.remote import codec
 from loggos.node.remote.codec import Item, Open, Type, decode_batch, encode_batch_head, encode_item
 from loggos.node.remote.server import LogServer
@@ -580,11 +581,11 @@ items = st.builds(
 
 @given(st.lists(items, max_size=5), st.integers(0, 2**62), st.booleans())
 def test_a_batch_comes_back(sent: list[Item], clock: int, is_done: bool) -> None:
-    body = encode_batch_head(Stamps(clock, clock + 1), Index(9), is_done) + b"".join(
+    body = encode_batch_head(Stamps(clock, clock + 1, NEWEST_LEVEL), Index(9), is_done) + b"".join(
         bytes(part) for item in sent for part in encode_item(item)
     )
     batch = decode_batch(body)
-    assert (batch.stamps, batch.applied, batch.is_done, batch.items) == (Stamps(clock, clock + 1), 9, is_done, sent)
+    assert (batch.stamps, batch.applied, batch.is_done, batch.items) == (Stamps(clock, clock + 1, NEWEST_LEVEL), 9, is_done, sent)
 
 
 @given(st.binary(max_size=200))

@@ -116,7 +116,7 @@ def test_memory_is_bounded_by_one_frame() -> None:
 
 
 def test_hello() -> None:
-    hello = Hello(1, "orders", 2, 7, Standing.VIRGIN, [1, 2, 3], 9, "127.0.0.1:2181")
+    hello = Hello(1, "orders", 2, 7, Standing.VIRGIN, [1, 2, 3], 9, "127.0.0.1:2181", 2)
     assert decode_hello(encode_hello(hello)) == hello
     assert decode_hello(b'{"protocol":1,"cell":"c","node":2,"incarnation":7,"standing":1,"voters":[1],"founding":9}').client == ""
     for bad in (b"", b"{", b"[]", b'{"protocol": "x"}', b"\xff", encode_hello(hello)[:-1]):

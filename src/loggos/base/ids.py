@@ -39,7 +39,9 @@ def ballot_round(ballot: Ballot) -> int:
 
 
 class Stamps(NamedTuple):
-    """The two clocks of a log entry (rule 14), stamped by the leader: wall time for people, the cell's own for every deadline."""
+    """What the leader stamps on a log entry: wall time for people, the cell's own clock for every deadline (rule 14), and the
+    feature level, which says by what rules it is applied (rule 15; node/levels.py)."""
 
     wall_ms: int
     cell_ms: int
+    level: int

@@ -30,6 +30,7 @@ from loggos.host.logs import EventLog, gathered
 from loggos.host.loop import run, settle_garbage
 from loggos.host.world import HostWorld
 from loggos.node.config import NodeConfig
+from loggos.node.member import refuse_strange
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 POLL_S = 0.002
@@ -76,8 +77,9 @@ class NodeProcess:
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._left_alone, loop, self._lifeline)
         make_data_directory(Path(self.config.data))
-        room = self._room()
         self._world = HostWorld(self.config.data, on_failure=lambda name, error: self.fatal(error))
+        await refuse_strange(self.config, self._world.disk)  # before the first line in its log
+        room = self._room()
         node = Node(self.config, self._world, self.log, self.fatal, self._parts or Parts(), room)
         console = Console(pages_of(node), room.console, lambda: node.member.metrics.count("console_connections_refused"))
         starting = self._world.spawner.spawn(self._start(node, console), "start")

@@ -1,6 +1,6 @@
 """The payload of a DATA entry: the leader's stamps, then runs of commands.
 
-    batch   version u8 = 1, wall_ms i64, cell_ms i64, then runs to the end
+    batch   level u8 (levels.py), wall_ms i64, cell_ms i64, then runs to the end
     run     machine u8, origin node u8, epoch u16, length u32, command (length bytes)
 
 `origin` and `epoch` let the node that proposed a run recognise it when it is applied. `epoch` is that node's count of
@@ -18,7 +18,6 @@ from loggos.base.errors import InternalError
 from loggos.base.ids import NodeId, Stamps
 from loggos.base.ports import Buffer
 
-VERSION: Final = 1
 HEADER: Final = struct.Struct(">Bqq")
 RUN_HEADER: Final = struct.Struct(">BBHI")
 EPOCHS: Final = 1 << 16
@@ -34,14 +33,12 @@ def encode_run(machine: int, origin: NodeId, epoch: int, command: bytes) -> byte
 
 def encode_batch(stamps: Stamps, runs: Iterable[Buffer]) -> bytes:
     """`runs`: encoded runs, or several joined."""
-    return b"".join([HEADER.pack(VERSION, stamps.wall_ms, stamps.cell_ms), *runs])
+    return b"".join([HEADER.pack(stamps.level, stamps.wall_ms, stamps.cell_ms), *runs])
 
 
 def decode_stamps(payload: bytes) -> Stamps:
-    version, wall_ms, cell_ms = HEADER.unpack_from(payload)
-    if version != VERSION:
-        raise InternalError(f"a batch of version {version} was chosen, this node knows {VERSION}: upgrade this node")
-    return Stamps(wall_ms, cell_ms)
+    level, wall_ms, cell_ms = HEADER.unpack_from(payload)
+    return Stamps(wall_ms, cell_ms, level)
 
 
 def runs_of(data: bytes, offset: int = 0) -> list[Run]:

@@ -20,14 +20,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from loggos.base.errors import ConfigError, DamageError
 from loggos.base.ids import Ballot, Incarnation, NodeId, Slot
 from loggos.base.limits import FIRST_START_LOG_MS, PEER_NEWCOMERS_MAX
-from loggos.base.ports import World
+from loggos.base.ports import Disk, World
 from loggos.consensus.engine import Paxos
 from loggos.consensus.types import HardState, Membership, Restored
 from loggos.consensus.types import Member as Voter
@@ -73,6 +75,18 @@ class _Found:
     reader: SnapshotReader | None
 
 
+async def _load_identity(config: NodeConfig, disk: Disk) -> Identity | None:
+    voters = [int(node) for node in config.voter_ids]
+    return await identities.load(disk, cell=config.cell, node=config.node, voters=voters)
+
+
+async def refuse_strange(config: NodeConfig, disk: Disk) -> None:
+    """ConfigError if the data directory is another's, or of a newer version. Nothing is written. A damaged one passes: what to
+    do about it is the member's to know."""
+    with suppress(DamageError):
+        await _load_identity(config, disk)
+
+
 class Member:
     """`start` returns when the replica runs; it may still wait for its peers. `attach(replica)` gives services their place before
     anything is applied."""
@@ -96,7 +110,6 @@ class Member:
         self._voters = config.voter_ids
         self._hellos: dict[NodeId, Hello] = {}
         self._foreign: set[NodeId] = set()  # peers' places taken by nodes of another cell
-        self._is_lost = False  # whatever this directory's earlier lives promised, nobody knows any more
         self._heard = asyncio.Event()
         hello, addresses = self._hello(Standing.EMPTY, 0, NO_FOUNDING), config.peer_addresses()
         self.mesh = Mesh(world, self, hello, addresses, log, self.metrics.count, newcomers_max)
@@ -118,9 +131,8 @@ class Member:
 
     async def _load(self) -> Identity | None:
         """The identity; None: there is none, or it is lost, and the other voters must say which cell this is."""
-        voters = [int(node) for node in self._voters]
         try:
-            identity = await identities.load(self.world.disk, cell=self.config.cell, node=self.config.node, voters=voters)
+            identity = await _load_identity(self.config, self.world.disk)
         except DamageError as damage:
             if len(self._voters) == 1:
                 raise
@@ -135,15 +147,16 @@ class Member:
         return identity
 
     def _lose(self) -> None:
-        self._is_lost = True
+        """Whatever this directory's earlier lives promised, nobody knows any more."""
         self.mesh.hello = msgspec.structs.replace(self.mesh.hello, standing=Standing.LOST)
 
     def _peer_port(self) -> int:
         return self.config.peer_addresses()[self.config.node][1]
 
     def _hello(self, standing: Standing, incarnation: int, founding: int) -> Hello:
-        cell, voters = self.config.cell, [int(n) for n in self._voters]
-        return Hello(PROTOCOL, cell, self.config.id, incarnation, standing, voters, founding, self.config.client_address)
+        voters, level = [int(n) for n in self._voters], self._parts.registry.levels[-1]
+        client = self.config.client_address
+        return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, voters, founding, client, level)
 
     def _hello_of(self, found: _Found) -> Hello:
         standing = Standing.VIRGIN if self._is_virgin(found) else Standing.ESTABLISHED
@@ -231,17 +244,26 @@ class Member:
             try:
                 await asyncio.wait_for(self._heard.wait(), FIRST_START_LOG_MS / 1000)
             except TimeoutError:
-                missing = [int(n) for n in self._voters if n != self.config.node and n not in self._hellos]
-                lost = [int(n) for n, hello in sorted(self._hellos.items()) if hello.standing == Standing.LOST]
-                self.log("first start waits for voters", missing=missing, **({"lost": lost} if lost else {}))
+                self.log("first start waits for voters", **self._what_is_awaited())
         return identity
+
+    def _what_is_awaited(self) -> dict[str, Any]:
+        """For people: whom this node waits for, and if all are here, what they do not agree on."""
+        missing = [int(n) for n in self._voters if n != self.config.node and n not in self._hellos]
+        lost = [int(n) for n, hello in sorted(self._hellos.items()) if hello.standing == Standing.LOST]
+        awaited: dict[str, Any] = {"missing": missing, **({"lost": lost} if lost else {})}
+        if not missing and not lost:
+            named = ", ".join(f"{n} names {hello.founding:x}" for n, hello in sorted(self._hellos.items()) if hello.founding)
+            awaited["why"] = f"no majority of the {len(self._voters)} voters names one cell: {named or 'none does'}"
+        return awaited
 
     def _identity_among_others(self) -> Identity | None:
         """Rule 6: a founding voter only if all initial voters are here and none has begun; None: not known yet."""
         others = [self._hellos.get(node) for node in self._voters if node != self.config.node]
         met = [hello for hello in others if hello is not None]
         named = Counter([hello.founding for hello in met if hello.founding])
-        if self._is_lost or self.config.node not in self._voters or any(hello.standing == Standing.ESTABLISHED for hello in met):
+        is_lost = self.mesh.hello.standing == Standing.LOST
+        if is_lost or self.config.node not in self._voters or any(hello.standing == Standing.ESTABLISHED for hello in met):
             majority = [founding for founding, voters in named.items() if 2 * voters > len(self._voters)]
             return self._identity(self._fresh_incarnation(), majority[0]) if majority else None
         if len(met) < len(others) or len(named) > 1 or any(hello.standing == Standing.LOST for hello in met):

@@ -1,9 +1,9 @@
 """The machines of a node, fed by the log batch by batch: each command to its machine, each outcome to that machine's
 follower.
 
-It assigns indices (rule 9), keeps the log's clocks as applied, hands the events of one machine to the others at the
-same index (rule 17) and keeps the rolling digest over entries and results (rule 18). It must not know how entries
-came to be chosen, nor what commands mean.
+It assigns indices (rule 9), keeps the log's clocks and its feature level (rule 15) as applied, hands the events of one
+machine to the others at the same index (rule 17) and keeps the rolling digest over entries and results (rule 18). It must
+not know how entries came to be chosen, nor what commands mean.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from loggos.base.ids import Index, NodeId, Slot, Stamps
 from loggos.base.ports import Follower
 from loggos.base.steps import Digesting, Steps, all_steps
 from loggos.node.batch import HEADER, decode_stamps, runs_of
+from loggos.node.levels import KNOWN_LEVELS, NO_LEVEL, refuse_unknown_level
 
-SNAPSHOT_HEAD: Final = struct.Struct(">BqqqqI")  # version, slot, index, wall_ms, cell_ms, digest
+SNAPSHOT_HEAD: Final = struct.Struct(">BqqqqI")  # level, slot, index, wall_ms, cell_ms, digest
 CHUNK_HEAD: Final = struct.Struct(">B")  # machine
-SNAPSHOT_VERSION: Final = 2  # 1 had a rolling digest over less, which is equal to none of today's
-PLACE: Final = struct.Struct(">qqqq")  # slot, index, wall_ms, cell_ms
+PLACE: Final = struct.Struct(">qqqqB")  # slot, index, wall_ms, cell_ms, level
 MACHINE_DIGEST: Final = struct.Struct(">BQ")  # machine
 NO_MACHINE: Final = -1
 
@@ -85,7 +85,9 @@ class HearsEvents(Protocol):
 
 
 class Registry:
-    """Applies batches. `mine(origin, epoch)` says whether this node waits for a run's outcome."""
+    """Applies batches. `mine(origin, epoch)` says whether this node waits for a run's outcome. `levels`: those it knows."""
+
+    levels = KNOWN_LEVELS
 
     def __init__(self, machines: Iterable[Machine], mine: Callable[[NodeId, int], bool]) -> None:
         self.machines: dict[int, Machine] = {machine.ID: machine for machine in machines}
@@ -96,7 +98,7 @@ class Registry:
         self._mine = mine
         self.slot = Slot(0)
         self.index = Index(0)
-        self.stamps = Stamps(0, 0)
+        self.stamps = Stamps(0, 0, NO_LEVEL)
         self.rolling_digest = 0
         self.restores = 0
         self.walks = 0  # snapshots begun, of one machine or all: beginning one ends the one before
@@ -115,13 +117,16 @@ class Registry:
         self._plain_ways = {machine.ID: machine.apply_plain for machine in unheard if isinstance(machine, AppliesPlainly)}
 
     def apply(self, slot: Slot, payload: bytes) -> None:
-        """Apply the batch chosen in `slot`; an empty payload is a no-op. Slots come in order, each once."""
+        """Apply the batch chosen in `slot`; an empty payload is a no-op. Slots come in order, each once. ConfigError: it is of a
+        feature level that this release does not know."""
         assert slot == self.slot + 1, (slot, self.slot)
         self.slot = slot
         digest = crc32c(payload, self.rolling_digest)
         if payload:
-            stamps = decode_stamps(payload)
-            self.stamps = Stamps(stamps.wall_ms, max(stamps.cell_ms, self.stamps.cell_ms))
+            wall_ms, cell_ms, level = decode_stamps(payload)
+            if level != self.stamps.level:
+                refuse_unknown_level(level, self.levels, f"the entry in slot {slot}")
+            self.stamps = Stamps(wall_ms, max(cell_ms, self.stamps.cell_ms), max(level, self.stamps.level))
             marks = self._apply_runs(payload)
             marks.append(self.index)
             digest = crc32c(array("q", marks).tobytes(), digest)
@@ -202,15 +207,19 @@ class Registry:
     def snapshot(self) -> Iterator[bytes]:
         """Chunks of the state as it is when the first one is taken: a head, then each machine's slices behind its id."""
         self.walks += 1
-        slot, index, stamps, digest = self.slot, self.index, self.stamps, self.rolling_digest
+        head = self.snapshot_head()
         parts = [(machine_id, machine.snapshot()) for machine_id, machine in self.machines.items()]
         firsts = [next(part, None) for _, part in parts]  # every machine fixes its start now
-        yield SNAPSHOT_HEAD.pack(SNAPSHOT_VERSION, slot, index, *stamps, digest)
+        yield head
         for (machine_id, part), first in zip(parts, firsts, strict=True):
             if first is not None:
                 yield CHUNK_HEAD.pack(machine_id) + first
             for chunk in part:
                 yield CHUNK_HEAD.pack(machine_id) + chunk
+
+    def snapshot_head(self) -> bytes:
+        wall_ms, cell_ms, level = self.stamps
+        return SNAPSHOT_HEAD.pack(level, self.slot, self.index, wall_ms, cell_ms, self.rolling_digest)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by a snapshot's state; followers are told."""
@@ -218,15 +227,14 @@ class Registry:
 
     def restoring(self, chunks: Iterable[bytes]) -> Steps:
         """The same in steps of about a millisecond, between which batches may be applied to the present state; what it gives at
-        last replaces that. DamageError, InternalError: nothing has changed."""
+        last replaces that. DamageError, InternalError, ConfigError (its feature level is not known): nothing has changed."""
         iterator = iter(chunks)
         head = next(iterator, b"")
         if len(head) != SNAPSHOT_HEAD.size:
             raise DamageError("snapshot", 0, "it does not begin with a head")
-        version, slot, index, wall_ms, cell_ms, digest = SNAPSHOT_HEAD.unpack(head)
-        if version != SNAPSHOT_VERSION:
-            remedy = "upgrade this node" if version > SNAPSHOT_VERSION else "start this directory with the release that wrote it"
-            raise InternalError(f"a snapshot of version {version}; this node knows {SNAPSHOT_VERSION}: {remedy}")
+        level, slot, index, wall_ms, cell_ms, digest = SNAPSHOT_HEAD.unpack(head)
+        if level != NO_LEVEL:
+            refuse_unknown_level(level, self.levels, f"the snapshot of slot {slot}")
         by_machine: dict[int, list[bytes]] = {machine_id: [] for machine_id in self.machines}
         for chunk in iterator:
             if chunk[:1] == b"" or chunk[0] not in by_machine:
@@ -239,7 +247,8 @@ class Registry:
         def replace() -> None:
             for replacement in replacements:
                 replacement()
-            self.slot, self.index, self.stamps, self.rolling_digest = Slot(slot), Index(index), Stamps(wall_ms, cell_ms), digest
+            self.slot, self.index, self.rolling_digest = Slot(slot), Index(index), digest
+            self.stamps = Stamps(wall_ms, cell_ms, level)
             self.restores += 1
             for follower in self.followers.values():
                 follower.restored()

@@ -5,7 +5,7 @@ Ready: send, persist, apply, answer barriers. Everything that arrives only sched
 per message. It must not know what a command means, nor how bytes reach a peer or a disk.
 
 Rules it keeps: 2 and 7 (persister.py), 8 (barriers.py), 10 (step down when the disk hangs), 12 (outbox.py), 14
-(stamps), 18 (agreement.py).
+(stamps), 15 (levels.py), 18 (agreement.py).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from loggos.consensus.types import Entry, Kind, Outgoing, Ready, Role, Status
 from loggos.node.agreement import Agreement
 from loggos.node.barriers import Barriers
 from loggos.node.batch import encode_batch, whole_runs
+from loggos.node.levels import CellLevels
 from loggos.node.metrics import Metrics
 from loggos.node.outbox import Outbox
 from loggos.node.peers import Mesh
@@ -119,6 +120,7 @@ class Replica:
         self._loop = world.loop
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
+        self.levels = self.make_levels()
         self.persister = self.make_persister(journal)
         self.space = SpaceWatch(world.disk, self, world.clock, sizes.disk_reserve_bytes)
         self.barriers = self.make_barriers()
@@ -156,6 +158,9 @@ class Replica:
             Type.SNAPSHOT_END: self.keeper.on_end,
             Type.SNAPSHOT_ACK: self.keeper.on_ack,
         }
+
+    def make_levels(self) -> CellLevels:
+        return CellLevels(self.registry.levels, self.mesh.links)
 
     def make_barriers(self) -> Barriers:
         return Barriers(BARRIER_TIMEOUT_MS / 1000, self.world.entropy.below(1 << 48))
@@ -296,6 +301,7 @@ class Replica:
             return
         if hello.standing in (Standing.VIRGIN, Standing.ESTABLISHED):
             self.engine.admit(node, Incarnation(hello.incarnation))
+        self.levels.heard(node, hello.level)
         self.schedule()
 
     def peer_lost(self, node: NodeId) -> None:
@@ -425,8 +431,9 @@ class Replica:
         self.schedule()
 
     def _stamp(self) -> Stamps:
-        """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time."""
-        return Stamps(self.world.clock.wall_ms(), self.cell_ms)
+        """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time. Rule 15: no level that any
+        node does not know, and none below what is applied."""
+        return Stamps(self.world.clock.wall_ms(), self.cell_ms, max(self.levels.common, self.registry.stamps.level))
 
     def _carry_out(self, ready: Ready) -> None:
         self.persister.add(ready)
@@ -489,7 +496,7 @@ class Replica:
             self.schedule()
 
     def _apply(self, committed: tuple[Entry, ...]) -> None:
-        registry = self.registry
+        registry, level = self.registry, self.registry.stamps.level
         for entry in committed:
             if entry.slot <= registry.slot:
                 continue  # a snapshot that was installed meanwhile covers it
@@ -498,6 +505,8 @@ class Replica:
             self.tail.applied(entry.slot, len(entry.payload))
             self.agreement.applied(entry.slot, before_ms)
         self.engine.applied(registry.slot)
+        if registry.stamps.level != level:
+            self.log("feature level", level=registry.stamps.level, slot=registry.slot)
         compactable = self.tail.compactable()
         if compactable:
             self.engine.compact(compactable)

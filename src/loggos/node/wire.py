@@ -74,9 +74,10 @@ class Hello(msgspec.Struct, frozen=True):
     voters: list[int]
     founding: int  # of the cell (storage/identity.py); 0 while EMPTY or LOST
     client: str = ""  # where clients reach it, for who asks after the whole cell; "": it does not say
+    level: int = 0  # the newest feature level that it knows (levels.py)
 
 
-PROTOCOL: Final = 6
+PROTOCOL: Final = 7
 _hello_decoder = msgspec.json.Decoder(Hello)
 
 

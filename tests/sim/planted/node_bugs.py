@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from loggos.base.ids import Index, Slot
 from loggos.base.limits import BARRIER_TIMEOUT_MS
 from loggos.node.barriers import Barriers
-from loggos.node.registry import CHUNK_HEAD, SNAPSHOT_HEAD, SNAPSHOT_VERSION, Registry
+from loggos.node.registry import CHUNK_HEAD, Registry
 from loggos.node.replica import Replica
 from tests.sim.planted.bug import LOST, STALE, Bug, member
 
@@ -17,7 +17,7 @@ class StateAfterHead(Registry):
     twice after a restart."""
 
     def snapshot(self) -> Iterator[bytes]:
-        yield SNAPSHOT_HEAD.pack(SNAPSHOT_VERSION, self.slot, self.index, *self.stamps, self.rolling_digest)
+        yield self.snapshot_head()
         for machine_id, machine in self.machines.items():
             for chunk in machine.snapshot():
                 yield CHUNK_HEAD.pack(machine_id) + chunk

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from loggos.base.errors import ConfigError, InternalError, PeerError
+from loggos.base.errors import ConfigError, InternalError, LoggosError, PeerError
 from loggos.base.ids import NO_NODE, Index, NodeId, Slot, Stamps
 from loggos.base.limits import (
     BARRIER_TIMEOUT_MS,
@@ -32,6 +32,7 @@ from loggos.base.limits import (
 )
 from loggos.base.ports import Buffer, Follower, World
 from loggos.node.barriers import Barriers
+from loggos.node.levels import KNOWN_LEVELS, NO_LEVEL, refuse_unknown_level
 from loggos.node.outbox import Outbox
 from loggos.node.remote.codec import (
     CONTEXT,
@@ -59,6 +60,8 @@ class RemoteLog:
     """Implements Log for one machine. `codecs`: of this machine and of those whose events it hears. `fatal(error)` is told once
     if this process's copy can no longer be trusted. Make it inside a running loop, then `await start()`."""
 
+    levels = KNOWN_LEVELS  # those that this process knows
+
     def __init__(
         self,
         world: World,
@@ -82,12 +85,12 @@ class RemoteLog:
         self._asked: dict[int, None] = {}  # contexts on their way
         self._follower: Follower | None = None
         self._index = Index(0)
-        self._stamps = Stamps(0, 0)
+        self._stamps = Stamps(0, 0, NO_LEVEL)
         self._leader, self._leader_cell_ms, self._leader_heard = NO_NODE, 0, 0.0
         self._stream: _Stream | None = None
         self._connection = self._epoch = 0
         self._chunks: list[bytes] = []
-        self._place = Index(0), Stamps(0, 0)
+        self._place = Index(0), self._stamps
         self._backlog: list[tuple[Type, bytes]] = []
         self._backlog_bytes = 0
         self._flush_scheduled = self._stopped = False
@@ -234,7 +237,7 @@ class RemoteLog:
         else:
             handler(body)
 
-    def failed(self, error: InternalError) -> None:
+    def failed(self, error: LoggosError) -> None:
         self.stop()
         self._fatal(error)
 
@@ -270,12 +273,18 @@ class RemoteLog:
             self._moved.set()
 
     def _on_begin(self, body: bytes) -> None:
-        index, wall_ms, cell_ms = unpack(PLACE, body)
+        index, wall_ms, cell_ms, level = unpack(PLACE, body)
         self._epoch += 1
-        self._place = Index(index), Stamps(wall_ms, cell_ms)
+        self._place = Index(index), self._checked(Stamps(wall_ms, cell_ms, level))
         self._chunks, self.synced = [], False
         self._drop_backlog()
         self._interrupt()
+
+    def _checked(self, stamps: Stamps) -> Stamps:
+        """Rule 15. ConfigError: what the cell applies now is of a feature level that this process does not know."""
+        if stamps.level not in (NO_LEVEL, self._stamps.level):
+            refuse_unknown_level(stamps.level, self.levels, "what the cell applies")
+        return stamps
 
     def _on_chunk(self, body: bytes) -> None:
         self._chunks.append(body)
@@ -296,7 +305,7 @@ class RemoteLog:
 
     def _on_batch(self, body: bytes) -> None:
         batch = decode_batch(body)
-        self._stamps = batch.stamps
+        self._stamps = self._checked(batch.stamps)
         for item in batch.items:
             if item.machine == self.machine:
                 self._apply(item)
@@ -380,7 +389,7 @@ class _Stream(asyncio.Protocol):
         except PeerError as error:
             self._owner.log("log connection broken off", why=str(error))
             self.abort()
-        except InternalError as error:
+        except (InternalError, ConfigError) as error:
             self._owner.failed(error)
 
     def _frame(self, kind: Type, body: bytes) -> None:

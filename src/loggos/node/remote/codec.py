@@ -11,10 +11,10 @@ Frames are those of the peer protocol (node/wire.py) with types of their own. Th
 The cell answers and tells, all in log order on one stream:
 
     WELCOME    JSON: version, connection number, node, credit in bytes
-    BEGIN      index i64, wall_ms i64, cell_ms i64: the machine's state as of this index follows
+    BEGIN      index i64, wall_ms i64, cell_ms i64, level u8: the machine's state as of this index follows
     CHUNK      a slice of it; batches and news may come in between, and count only after END
     END        -
-    BATCH      wall_ms i64, cell_ms i64, index i64, done u8, then items; without `done` more of the same batch follows
+    BATCH      wall_ms i64, cell_ms i64, level u8, index i64, done u8, then items; without `done` more of the same batch follows
     item       owner u32 (the connection that proposed it, 0: another), machine u8, index i64 (of its last operation),
                operations u32, command length u32, outcome length u32, command, outcome. An item of another machine is an event:
                its command stays away
@@ -38,11 +38,11 @@ from loggos.base.errors import PeerError
 from loggos.base.ids import Index, Stamps
 from loggos.base.ports import Buffer
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 EPOCH: Final = struct.Struct(">I")
 CONTEXT: Final = struct.Struct(">I")
-PLACE: Final = struct.Struct(">qqq")  # index, wall_ms, cell_ms
-BATCH_HEAD: Final = struct.Struct(">qqqB")  # wall_ms, cell_ms, index, done
+PLACE: Final = struct.Struct(">qqqB")  # index, wall_ms, cell_ms, level
+BATCH_HEAD: Final = struct.Struct(">qqBqB")  # wall_ms, cell_ms, level, index, done
 ITEM_HEAD: Final = struct.Struct(">IBqIII")  # owner, machine, index, operations, command length, outcome length
 LEADER: Final = struct.Struct(">BBq")
 GRANT: Final = struct.Struct(">Iq")
@@ -130,12 +130,12 @@ def encode_item(item: Item) -> list[Buffer]:
 
 
 def encode_batch_head(stamps: Stamps, index: Index, is_done: bool) -> bytes:
-    return BATCH_HEAD.pack(stamps.wall_ms, stamps.cell_ms, index, is_done)
+    return BATCH_HEAD.pack(*stamps, index, is_done)
 
 
 def decode_batch(body: bytes) -> Batch:
-    wall_ms, cell_ms, index, done = unpack(BATCH_HEAD, body)
-    return Batch(Stamps(wall_ms, cell_ms), Index(index), bool(done), list(_items(body, BATCH_HEAD.size)))
+    wall_ms, cell_ms, level, index, done = unpack(BATCH_HEAD, body)
+    return Batch(Stamps(wall_ms, cell_ms, level), Index(index), bool(done), list(_items(body, BATCH_HEAD.size)))
 
 
 def _items(body: bytes, offset: int) -> Iterator[Item]:
