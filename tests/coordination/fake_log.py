@@ -112,6 +112,10 @@ class FakeLog:
         return self.cell.leader
 
     @property
+    def level(self) -> int:
+        return NEWEST_LEVEL
+
+    @property
     def cell_ms(self) -> int:
         return self.cell.cell_ms()
 
@@ -163,7 +167,7 @@ class FakeLog:
     def _apply_plain(self, command: bytes, stamps: Stamps, mine: bool) -> bool:
         assert self.follower is not None
         index = Index(self.index + 1)
-        plain = self.machine.apply_plain(command, 0, len(command), index, stamps.wall_ms)
+        plain = self.machine.apply_plain(command, 0, len(command), index, stamps)
         if plain is None:
             return False
         self.plainly += 1

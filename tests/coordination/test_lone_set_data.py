@@ -16,9 +16,11 @@ from loggos.node.levels import NEWEST_LEVEL
 OPEN, READ_ONLY = (31, 1)  # permissions of the world
 PATHS = [b"/open", b"/closed", b"/none", b"", b"/", b"/open/"]
 
+NINE = Stamps(9, 9, NEWEST_LEVEL)
+
 
 class GeneralWay(CoordinationMachine):
-    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> Plain | None:
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, stamps: Stamps) -> Plain | None:
         return None
 
 
@@ -49,8 +51,8 @@ def seen(outcome: Outcome) -> list[object]:
 def both_ways(command: bytes, answer: bool) -> Outcome:
     """AssertionError where they differ."""
     (short, _), (general, _) = prepared(CoordinationMachine), prepared(GeneralWay)
-    outcome = short.apply(4, Stamps(9, 9, NEWEST_LEVEL), command, answer)
-    assert seen(outcome) == seen(general.apply(4, Stamps(9, 9, NEWEST_LEVEL), command, answer))
+    outcome = short.apply(4, NINE, command, answer)
+    assert seen(outcome) == seen(general.apply(4, NINE, command, answer))
     assert short.digest() == general.digest()
     return outcome
 
@@ -91,7 +93,7 @@ def test_every_path_with_a_good_request() -> None:
         command = encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)])
         both_ways(command, True)
         machine, _ = prepared(CoordinationMachine)
-        plain = machine.apply_plain(command, 0, len(command), Index(4), 9)
+        plain = machine.apply_plain(command, 0, len(command), Index(4), NINE)
         assert (plain is not None) == (path in (b"/open", b"/")), path
 
 
@@ -99,7 +101,7 @@ def test_the_short_way_is_taken() -> None:
     body = encode_buffer(b"/open") + encode_buffer(b"new") + INT32.pack(-1)
     command = encode_requests(SESSION, 1, 3, [frame(OP_SET_DATA, body)])
     machine, session = prepared(CoordinationMachine)
-    plain = machine.apply_plain(b"before" + command + b"behind", 6, 6 + len(command), Index(4), 9)
+    plain = machine.apply_plain(b"before" + command + b"behind", 6, 6 + len(command), Index(4), NINE)
     assert plain is not None
     mark, found, xid, path, node = plain
     assert (mark, found, xid, path, node) == (1, machine.sessions[session], 7, b"/open", machine.tree.nodes[b"/open"])
@@ -115,8 +117,8 @@ def test_where_it_gives_nothing_it_has_done_nothing(path: bytes, data: bytes, at
     command[at % len(command)] = value
     machine, _ = prepared(CoordinationMachine)
     before = machine.digest()
-    plain = machine.apply_plain(b"!" + bytes(command) + behind, 1, 1 + len(command), Index(4), 9)
+    plain = machine.apply_plain(b"!" + bytes(command) + behind, 1, 1 + len(command), Index(4), NINE)
     other, _ = prepared(CoordinationMachine)
-    codes = other.apply(4, Stamps(9, 9, NEWEST_LEVEL), bytes(command), False).codes
+    codes = other.apply(4, NINE, bytes(command), False).codes
     assert machine.digest() == (before if plain is None else other.digest())
     assert plain is None or codes == [0]

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loggos.base.errors import InternalError
-from loggos.base.ids import Index
+from loggos.base.ids import Index, Stamps
 from loggos.base.limits import SCRUB_SLICE_ITEMS, SNAPSHOT_SLICE_BYTES
 from loggos.base.steps import Digesting
 from loggos.coordination.acl import OPEN_ACL
 from loggos.coordination.machine import CoordinationMachine
+from loggos.node.levels import NEWEST_LEVEL
 from tests.coordination.kit import Acl, Client, Driver, auth, close, create, delete, multi, set_acl, set_data
 
 VALUE = b"v" * 300
@@ -258,7 +259,7 @@ class Plainly:
         command = client.command(set_data(path, data))
         driver = self.driver
         driver.index += 1
-        plain = driver.machine.apply_plain(command, 0, len(command), Index(driver.index), driver.wall_ms)
+        plain = driver.machine.apply_plain(command, 0, len(command), Index(driver.index), Stamps(driver.wall_ms, 0, NEWEST_LEVEL))
         assert plain is not None, path
         self.times += 1
 

@@ -121,7 +121,7 @@ class Echo(Ledger):
         super().__init__()
         self.heard: list[tuple[int, int, list[int]]] = []
 
-    def on_events(self, index: Index, machine: int, outcome: Any) -> None:
+    def on_events(self, index: Index, stamps: Any, machine: int, outcome: Any) -> None:
         self.heard.append((index, machine, list(outcome.totals)))
 
 

@@ -53,8 +53,8 @@ def test_nodes_that_count_differently_meet_where_the_slower_one_scrubs(clock: li
 class Corrupt(CoordinationMachine):
     """Stores the same garbage on every plain setData; its versions and answers are as they should be."""
 
-    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> Plain | None:
-        plain = super().apply_plain(batch, at, end, index, wall_ms)
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, stamps: Stamps) -> Plain | None:
+        plain = super().apply_plain(batch, at, end, index, stamps)
         if plain is not None:
             plain[-1].data = b"CORRUPT"
         return plain

@@ -40,8 +40,8 @@ class CountingRegistry(Registry):
         if found is None:
             return None
 
-        def counted(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> tuple[Any, ...] | None:
-            plain = found(batch, at, end, index, wall_ms)
+        def counted(batch: bytes, at: int, end: int, index: Index, stamps: Stamps) -> tuple[Any, ...] | None:
+            plain = found(batch, at, end, index, stamps)
             self.plainly += plain is not None
             return plain
 
@@ -314,7 +314,7 @@ def test_a_listener_hears_everything() -> None:
     heard: list[int] = []
 
     class Listener:
-        def on_events(self, index: Index, machine: int, outcome: Outcome) -> None:
+        def on_events(self, index: Index, stamps: Stamps, machine: int, outcome: Outcome) -> None:
             heard.append(int(index))
 
     registry.listen(Listener())

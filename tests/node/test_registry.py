@@ -90,7 +90,7 @@ def test_events_reach_machines_and_listeners_at_the_same_index_before_followers(
     heard: list[tuple[int, int]] = []
 
     class Listener:
-        def on_events(self, index: Index, machine: int, outcome: Any) -> None:
+        def on_events(self, index: Index, stamps: Any, machine: int, outcome: Any) -> None:
             assert not one.of("applied") or machine == ECHO
             heard.append((index, machine))
 

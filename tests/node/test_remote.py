@@ -21,7 +21,7 @@ from loggos.host.world import HostWorld
 from loggos.node.batch import encode_run
 from loggos.node.levels import NEWEST_LEVEL
 from loggos.node.remote import codec
-from loggos.node.remote.codec import Item, Open, Type, decode_batch, encode_batch_head, encode_item
+from loggos.node.remote.codec import PROTOCOL, Item, Open, Type, decode_batch, encode_batch_head, encode_item
 from loggos.node.remote.server import LogServer
 from loggos.node.wire import frame
 from tests.node.kit import ECHO, LEDGER, Cell, Echo, Ledger, connect, in_simulation, on_host, until
@@ -451,7 +451,7 @@ class Raw(asyncio.Protocol):
 
 
 def opened(**changes: Any) -> bytes:
-    fields = {"protocol": 1, "cell": "kit", "machine": LEDGER, "name": "raw", "state": True, "replies": True, **changes}
+    fields = {"protocol": PROTOCOL, "cell": "kit", "machine": LEDGER, "name": "raw", "state": True, "replies": True, **changes}
     return b"".join(frame(Type.OPEN, msgspec.json.encode(Open(**fields))))
 
 

@@ -116,9 +116,11 @@ def test_memory_is_bounded_by_one_frame() -> None:
 
 
 def test_hello() -> None:
-    hello = Hello(1, "orders", 2, 7, Standing.VIRGIN, [1, 2, 3], 9, "127.0.0.1:2181", 2)
+    hello = Hello(1, "orders", 2, 7, Standing.VIRGIN, [1, 2, 3], 9, "127.0.0.1:2181", (3, 5))
     assert decode_hello(encode_hello(hello)) == hello
-    assert decode_hello(b'{"protocol":1,"cell":"c","node":2,"incarnation":7,"standing":1,"voters":[1],"founding":9}').client == ""
+    assert hello.known_levels == range(3, 6)
+    old = decode_hello(b'{"protocol":1,"cell":"c","node":2,"incarnation":7,"standing":1,"voters":[1],"founding":9}')
+    assert old.client == "" and not old.known_levels, "whatever it does not say, that it speaks another protocol is seen"
     for bad in (b"", b"{", b"[]", b'{"protocol": "x"}', b"\xff", encode_hello(hello)[:-1]):
         with pytest.raises(PeerError, match="hello"):
             decode_hello(bad)

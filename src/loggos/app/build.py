@@ -139,7 +139,7 @@ class Node:
             "slot": int(replica.registry.slot),
             "chosen": int(status.chosen),
             "index": int(replica.index),
-            "level": replica.registry.stamps.level,
+            "level": replica.level,
             "digest": f"{replica.registry.rolling_digest:08x}",
             "agreed_slot": int(agreement.rolling.agreed_slot),
             **self.full_digest(),

@@ -221,6 +221,11 @@ class Log(Protocol):
         ...
 
     @property
+    def level(self) -> int:
+        """The feature level in force (rule 15); it never falls. A command that came with a newer one must not be proposed yet."""
+        ...
+
+    @property
     def leader(self) -> NodeId:
         """Who leads, as far as this node knows; 0 for none."""
         ...

@@ -233,7 +233,7 @@ class CoordinationMachine:
             outcome.replies = run.replies
         return outcome
 
-    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> Plain | None:
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, stamps: Stamps) -> Plain | None:
         """The command batch[at:end] if it is one setData that succeeds, of any version of a node that is open to the world: what
         clients without a pipeline send most, done here at once, and where nobody listens the only thing done. Its mark is the
         version that it left. None: it is anything else, and nothing was done."""
@@ -265,14 +265,14 @@ class CoordinationMachine:
             return None
         if self.sessions.saver is not None:
             self.sessions.saver(session)
-        self.tree.set_data(path, node, batch[data_at : end - 4], index, wall_ms)
+        self.tree.set_data(path, node, batch[data_at : end - 4], index, stamps.wall_ms)
         session.sequence = sequence
         session.last_seen = index
         return node.version, session, xid, path, node
 
     def _apply_plain_alone(self, first_index: int, stamps: Stamps, command: bytes, answer: bool) -> Outcome | None:
         """The same with all that `apply` tells of it."""
-        plain = self.apply_plain(command, 0, len(command), Index(first_index), stamps.wall_ms)
+        plain = self.apply_plain(command, 0, len(command), Index(first_index), stamps)
         if plain is None:
             return None
         mark, session, xid, path, node = plain

@@ -81,8 +81,8 @@ async def _load_identity(config: NodeConfig, disk: Disk) -> Identity | None:
 
 
 async def refuse_strange(config: NodeConfig, disk: Disk) -> None:
-    """ConfigError if the data directory is another's, or of a newer version. Nothing is written. A damaged one passes: what to
-    do about it is the member's to know."""
+    """ConfigError if the data directory is another's by its identity, or that is of a newer format. Nothing is written. A damaged
+    one passes: what to do about it is the member's to know."""
     with suppress(DamageError):
         await _load_identity(config, disk)
 
@@ -154,9 +154,8 @@ class Member:
         return self.config.peer_addresses()[self.config.node][1]
 
     def _hello(self, standing: Standing, incarnation: int, founding: int) -> Hello:
-        voters, level = [int(n) for n in self._voters], self._parts.registry.levels[-1]
-        client = self.config.client_address
-        return Hello(PROTOCOL, self.config.cell, self.config.id, incarnation, standing, voters, founding, client, level)
+        cell, voters = self.config.cell, [int(n) for n in self._voters]
+        return Hello(PROTOCOL, cell, self.config.id, incarnation, standing, voters, founding, self.config.client_address)
 
     def _hello_of(self, found: _Found) -> Hello:
         standing = Standing.VIRGIN if self._is_virgin(found) else Standing.ESTABLISHED
@@ -299,6 +298,7 @@ class Member:
             self.log,
             self._fatal,
             self._begun,
+            self._recovered,
             self._parts.sizes,
         )
         if chunks:
@@ -315,6 +315,11 @@ class Member:
     def _begun(self) -> None:
         """Time passes for the engine: from now on this node may promise, so an empty peer must not take it for a virgin."""
         self.mesh.become(msgspec.structs.replace(self.mesh.hello, standing=Standing.ESTABLISHED))
+
+    def _recovered(self) -> None:
+        """All that was chosen here before is applied: from now on the others may count on what this release knows (rule 15)."""
+        levels = self._parts.registry.levels
+        self.mesh.become(msgspec.structs.replace(self.mesh.hello, levels=(levels[0], levels[-1])))
 
     async def _restored(self, found: _Found) -> tuple[Restored, list[bytes]]:
         membership = Membership(

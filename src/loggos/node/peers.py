@@ -30,6 +30,7 @@ from loggos.base.limits import (
     SNAPSHOT_TRANSFER_STALL_MS,
 )
 from loggos.base.ports import Buffer, Server, World
+from loggos.node.levels import shown
 from loggos.node.wire import PROTOCOL, FrameReader, Hello, Standing, Type, decode_hello, encode_hello, frame
 
 
@@ -356,6 +357,10 @@ class Mesh:
             )
         if hello.voters != mine.voters:
             raise PeerError(f"node {hello.node} has voters {hello.voters}, this node {mine.voters}: configure all nodes alike")
+        theirs, ours = hello.known_levels, mine.known_levels
+        if theirs and ours and not range(max(theirs[0], ours[0]), min(theirs[-1], ours[-1]) + 1):
+            levels = f"the feature levels {shown(theirs)}, this node {shown(ours)}"
+            raise PeerError(f"node {hello.node} knows {levels}: run releases that share one")
         if hello.standing not in tuple(Standing):
             raise PeerError(f"node {hello.node} has unknown standing {hello.standing}")
 

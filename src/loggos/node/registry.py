@@ -68,20 +68,20 @@ class Machine(Protocol):
 class AppliesPlainly(Protocol):
     """A machine that knows a plainest kind of command, and a short way for it."""
 
-    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> tuple[Any, ...] | None:
+    def apply_plain(self, batch: bytes, at: int, end: int, index: Index, stamps: Any) -> tuple[Any, ...] | None:
         """Apply the command batch[at:end] if it is one operation of the plainest kind that succeeds: it takes `index` and code 0,
         as `apply` would say. Gives first its mark, then what its follower is told with it; None, and has done nothing, where
         it is anything else."""
         ...
 
 
-PlainWay = Callable[[bytes, int, int, Index, int], tuple[Any, ...] | None]
+PlainWay = Callable[[bytes, int, int, Index, Stamps], tuple[Any, ...] | None]
 
 
 class HearsEvents(Protocol):
     """A machine that reacts to what happens in others, at the same index."""
 
-    def on_events(self, index: Index, machine: int, outcome: Any) -> None: ...
+    def on_events(self, index: Index, stamps: Any, machine: int, outcome: Any) -> None: ...
 
 
 class Registry:
@@ -120,23 +120,23 @@ class Registry:
         """Apply the batch chosen in `slot`; an empty payload is a no-op. Slots come in order, each once. ConfigError: it is of a
         feature level that this release does not know."""
         assert slot == self.slot + 1, (slot, self.slot)
-        self.slot = slot
         digest = crc32c(payload, self.rolling_digest)
         if payload:
             wall_ms, cell_ms, level = decode_stamps(payload)
-            if level != self.stamps.level:
+            before = self.stamps
+            if level > before.level or before.level == NO_LEVEL:
                 refuse_unknown_level(level, self.levels, f"the entry in slot {slot}")
-            self.stamps = Stamps(wall_ms, max(cell_ms, self.stamps.cell_ms), max(level, self.stamps.level))
+            self.slot, self.stamps = slot, Stamps(wall_ms, max(cell_ms, before.cell_ms), max(level, before.level))
             marks = self._apply_runs(payload)
             marks.append(self.index)
             digest = crc32c(array("q", marks).tobytes(), digest)
             for follower in self.followers.values():
                 follower.batch_done(self.index)
-        self.rolling_digest = digest
+        self.slot, self.rolling_digest = slot, digest
 
     def _apply_runs(self, payload: bytes) -> list[int]:
         """Each run of a batch to its machine. Gives the marks of all operations: one loop, for it is the hottest there is."""
-        is_mine, wall_ms = self._mine, self.stamps.wall_ms
+        is_mine, stamps = self._mine, self.stamps
         batch_marks: list[int] = []
         known_id, plain_way = NO_MACHINE, None
         for machine_id, origin, epoch, at, end in runs_of(payload, HEADER.size):
@@ -145,7 +145,7 @@ class Registry:
             mine = is_mine(origin, epoch)
             if plain_way is not None:
                 index: Index = self.index + 1  # type: ignore[assignment]  # to say Index(…) costs a call
-                plain = plain_way(payload, at, end, index, wall_ms)
+                plain = plain_way(payload, at, end, index, stamps)
                 if plain is not None:
                     self.index = index
                     batch_marks.append(plain[0])
@@ -190,7 +190,7 @@ class Registry:
             machine = self.machines[machine_id]
             for listener in self._listeners:
                 if listener is not machine:
-                    listener.on_events(self.index, machine_id, outcome)
+                    listener.on_events(self.index, self.stamps, machine_id, outcome)
         follower = self.followers.get(machine_id)
         if follower is not None:
             follower.applied(self.index, command, outcome)

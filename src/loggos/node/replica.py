@@ -40,7 +40,7 @@ from loggos.consensus.types import Entry, Kind, Outgoing, Ready, Role, Status
 from loggos.node.agreement import Agreement
 from loggos.node.barriers import Barriers
 from loggos.node.batch import encode_batch, whole_runs
-from loggos.node.levels import CellLevels
+from loggos.node.levels import NO_LEVEL, CellLevels
 from loggos.node.metrics import Metrics
 from loggos.node.outbox import Outbox
 from loggos.node.peers import Mesh
@@ -113,10 +113,11 @@ class Replica:
         log: Logger,
         fatal: Callable[[BaseException], None],
         begun: Callable[[], None],
+        recovered: Callable[[], None],
         sizes: Sizes,
     ) -> None:
         self.world, self.node, self.engine, self.mesh, self.metrics, self.log = world, node, engine, mesh, metrics, log
-        self._fatal, self._begun = fatal, begun
+        self._fatal, self._begun, self._recovered = fatal, begun, recovered
         self._loop = world.loop
         self.outbox = Outbox(node, world.entropy.below(1 << 16))
         self.registry = make_registry(self.outbox.is_mine)
@@ -128,6 +129,9 @@ class Replica:
         self.tail = LogTail(sizes.log_tail_bytes)
         self.keeper = self.make_keeper(journal, snapshots, sizes.snapshot_journal_bytes)
         self._status = engine.status()  # as this node acts on it
+        self._found_chosen = self._status.chosen  # before this life
+        self._has_recovered = False  # that much is applied
+        self._level = NO_LEVEL  # in force, as people have been told
         self._news: Status | None = None  # not yet acted on
         self._leader_told = NO_NODE
         self._ticking = False
@@ -181,6 +185,7 @@ class Replica:
         `allow_campaign` is called."""
         if campaign:
             self.allow_campaign()
+        self._tell_level()
         self.world.spawner.spawn(self.persister.run(), "persister")
         self.world.spawner.spawn(self.space.run(), "disk-space")
         self.schedule()
@@ -219,7 +224,21 @@ class Replica:
         self.barriers.expire(now)
         self.keeper.tick()
         self.agreement.tick(now)
+        if not self._has_recovered and self.registry.slot >= self._found_chosen:
+            self._has_recovered = True
+            self._recovered()
+        if self._tell_level() and self._level > self.registry.levels[0]:
+            self.keeper.make()  # a later release that does not know the level before can start from it
         self._turn()
+
+    def _tell_level(self) -> bool:
+        """Has the level in force changed?"""
+        level = self.registry.stamps.level
+        if level == self._level:
+            return False
+        self._level = level
+        self.log("feature level", level=level, slot=self.registry.slot)
+        return True
 
     def _disk_hangs(self) -> bool:
         """Rule 10: a leader whose disk does not answer gives up; a node whose disk never answers stops."""
@@ -257,6 +276,10 @@ class Replica:
     @property
     def index(self) -> Index:
         return self.registry.index
+
+    @property
+    def level(self) -> int:
+        return self.registry.stamps.level
 
     @property
     def leader(self) -> NodeId:
@@ -301,7 +324,7 @@ class Replica:
             return
         if hello.standing in (Standing.VIRGIN, Standing.ESTABLISHED):
             self.engine.admit(node, Incarnation(hello.incarnation))
-        self.levels.heard(node, hello.level)
+        self.levels.heard(node, hello.known_levels)
         self.schedule()
 
     def peer_lost(self, node: NodeId) -> None:
@@ -310,6 +333,7 @@ class Replica:
         if node == self._status.leader:
             self._interrupt()
         self.engine.peer_lost(node)
+        self.levels.lost(node)
         self.keeper.peer_lost(node)
         self.schedule()
 
@@ -431,9 +455,9 @@ class Replica:
         self.schedule()
 
     def _stamp(self) -> Stamps:
-        """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time. Rule 15: no level that any
-        node does not know, and none below what is applied."""
-        return Stamps(self.world.clock.wall_ms(), self.cell_ms, max(self.levels.common, self.registry.stamps.level))
+        """Rule 14: the cell's clock is the previous value plus this leader's monotonic elapsed time. Rule 15: a level that
+        every node knows."""
+        return Stamps(self.world.clock.wall_ms(), self.cell_ms, self.levels.next(self.registry.stamps.level))
 
     def _carry_out(self, ready: Ready) -> None:
         self.persister.add(ready)
@@ -496,7 +520,7 @@ class Replica:
             self.schedule()
 
     def _apply(self, committed: tuple[Entry, ...]) -> None:
-        registry, level = self.registry, self.registry.stamps.level
+        registry = self.registry
         for entry in committed:
             if entry.slot <= registry.slot:
                 continue  # a snapshot that was installed meanwhile covers it
@@ -505,8 +529,6 @@ class Replica:
             self.tail.applied(entry.slot, len(entry.payload))
             self.agreement.applied(entry.slot, before_ms)
         self.engine.applied(registry.slot)
-        if registry.stamps.level != level:
-            self.log("feature level", level=registry.stamps.level, slot=registry.slot)
         compactable = self.tail.compactable()
         if compactable:
             self.engine.compact(compactable)
@@ -554,6 +576,7 @@ class Replica:
     def state_replaced(self) -> None:
         """A snapshot takes the place of log entries: what this node waits for may lie among them, and is never seen applied."""
         self._interrupt()
+        self._tell_level()
 
     def stop_writes(self, why: str) -> None:
         """For good, until an operator has found out which node is right."""

@@ -97,6 +97,7 @@ class SnapshotKeeper:
         self._making: asyncio.Task[None] | None = None
         self._mark = journal.bytes_written  # at the newest snapshot
         self._last_bytes = 0  # of the newest snapshot
+        self._is_wanted = False  # however little has been written since
         self._sending: dict[NodeId, _Sending] = {}
         self._catching_up: dict[NodeId, _CatchingUp] = {}
         self._receiving: _Receiving | None = None
@@ -110,7 +111,8 @@ class SnapshotKeeper:
 
     def tick(self) -> None:
         grown = self._journal.bytes_written - self._mark
-        if grown > max(self._every_bytes, self._last_bytes) and self._making is None:
+        if (self._is_wanted or grown > max(self._every_bytes, self._last_bytes)) and self._making is None:
+            self._is_wanted = False
             self._spawn_make()
         now = self._now()
         if self._catching_up:
@@ -119,6 +121,10 @@ class SnapshotKeeper:
             self._replica.log("snapshot not received", peer=self._receiving.sender, slot=self._receiving.slot)
             self._replica.metrics.count("snapshots_stalled")
             self._refuse(self._receiving)
+
+    def make(self) -> None:
+        """One of the state as it is now, or later; soon."""
+        self._is_wanted = True
 
     def make_room(self) -> None:
         """The disk is nearly full: a snapshot lets the journal shrink, if it has grown by enough since the last."""

@@ -30,6 +30,7 @@ from crc32c import crc32c
 from loggos.base.errors import PeerError
 from loggos.base.limits import PEER_FRAME_BYTES_MAX
 from loggos.base.ports import Buffer
+from loggos.node.levels import NO_LEVELS
 
 HEAD: Final = struct.Struct(">IIB")
 SLOT: Final = struct.Struct(">q")
@@ -74,7 +75,12 @@ class Hello(msgspec.Struct, frozen=True):
     voters: list[int]
     founding: int  # of the cell (storage/identity.py); 0 while EMPTY or LOST
     client: str = ""  # where clients reach it, for who asks after the whole cell; "": it does not say
-    level: int = 0  # the newest feature level that it knows (levels.py)
+    levels: tuple[int, int] = (0, 0)  # feature levels that it knows, both included (levels.py); zeros until it runs
+
+    @property
+    def known_levels(self) -> range:
+        oldest, newest = self.levels
+        return range(oldest, newest + 1) if oldest else NO_LEVELS
 
 
 PROTOCOL: Final = 7

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loggos.base.errors import FrameError
-from loggos.base.ids import Index
+from loggos.base.ids import Index, Stamps
 from loggos.check.history import ATTACH, OK, REAP, Applied, Request, Violation
 from loggos.coordination import commands
 from loggos.coordination.commands import Outcome
@@ -163,8 +163,8 @@ def recording_registry(base: type[Registry], node: int, recorder: LogRecorder) -
             if way is None:
                 return None
 
-            def recorded(batch: bytes, at: int, end: int, index: Index, wall_ms: int) -> tuple[Any, ...] | None:
-                plain = way(batch, at, end, index, wall_ms)
+            def recorded(batch: bytes, at: int, end: int, index: Index, stamps: Stamps) -> tuple[Any, ...] | None:
+                plain = way(batch, at, end, index, stamps)
                 if plain is not None:
                     recorder.applied(node, index, batch[at:end], plain_outcome(batch, at))
                 return plain

@@ -172,6 +172,10 @@ class RemoteLog:
         return self._index
 
     @property
+    def level(self) -> int:
+        return self._stamps.level
+
+    @property
     def leader(self) -> NodeId:
         return self._leader
 
@@ -238,6 +242,8 @@ class RemoteLog:
             handler(body)
 
     def failed(self, error: LoggosError) -> None:
+        if isinstance(error, ConfigError):
+            self._refused = str(error)
         self.stop()
         self._fatal(error)
 
@@ -310,7 +316,7 @@ class RemoteLog:
             if item.machine == self.machine:
                 self._apply(item)
             elif self._mirror is not None:
-                self._mirror.hear(item.last, item.machine, self._codec(item.machine).decode(item.outcome))
+                self._mirror.hear(item.last, self._stamps, item.machine, self._codec(item.machine).decode(item.outcome))
         if batch.is_done:
             self._index = batch.applied
             if self._follower is not None:

@@ -26,7 +26,7 @@ class Mirror(Protocol):
         """A command was applied in the cell, with this outcome; its operations took the indices from `first` on."""
         ...
 
-    def hear(self, index: Index, machine: int, outcome: Any) -> None:
+    def hear(self, index: Index, stamps: Stamps, machine: int, outcome: Any) -> None:
         """Another machine's outcome, if this one listens to others."""
         ...
 
@@ -46,6 +46,6 @@ class MachineMirror:
             where = f"machine {self.machine.ID} at index {first}"
             raise InternalError(f"this process's copy of {where} differs from the cell's: restart this process")
 
-    def hear(self, index: Index, machine: int, outcome: Any) -> None:
+    def hear(self, index: Index, stamps: Stamps, machine: int, outcome: Any) -> None:
         hearing: Any = self.machine
-        hearing.on_events(index, machine, outcome)
+        hearing.on_events(index, stamps, machine, outcome)

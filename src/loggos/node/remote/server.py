@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from loggos.base.errors import InternalError, OverloadedError, PeerError
-from loggos.base.ids import Index, NodeId
+from loggos.base.ids import Index, NodeId, Stamps
 from loggos.base.limits import (
     REMOTE_BARRIERS_MAX,
     REMOTE_BATCH_BYTES,
@@ -118,7 +118,7 @@ class _Hub:
                 self._own.setdefault(owner.number, {})[len(self._items)] = own
             self._add(item)
 
-    def on_events(self, index: Index, machine: int, outcome: Any) -> None:
+    def on_events(self, index: Index, stamps: Stamps, machine: int, outcome: Any) -> None:
         """Another machine's outcome, for a machine that listens to the others."""
         codec = self.server.codecs.get(machine)
         if self.connections and machine != self.machine and codec is not None:
