@@ -18,7 +18,7 @@ from loggos.app.simulation.cluster import SimCluster
 from loggos.app.simulation.recorder import LogRecorder
 from loggos.base.ports import World
 from loggos.node.config import NodeConfig
-from loggos.node.levels import NEWEST_LEVEL
+from loggos.node.levels import NO_LEVEL
 from loggos.sim.world import SimWorld
 from tests.node.kit import until
 
@@ -85,7 +85,7 @@ def test_a_node_makes_a_digest_of_its_whole_state_when_asked_and_tells_it() -> N
             nodes = cluster.running()
             before = nodes[0].status()
             assert (before["full_digest"], before["full_slot"], before["full_agreed_slot"]) == ("", 0, 0)
-            assert before["level"] == NEWEST_LEVEL
+            assert before["level"] == NO_LEVEL, "nothing is written yet"
             for host, node in zip(cluster.hosts, nodes, strict=True):
                 answer: list[dict[str, Any]] = []
                 await asyncio.wait([host.start(_asked(node, answer), "ask")])
