@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from loggos.base.errors import ConfigError
 from loggos.base.ids import Index, NodeId, Slot, Stamps
+from loggos.consensus.types import Entry
 from loggos.node.batch import decode_stamps, encode_batch, encode_run
 from loggos.node.levels import NEWEST_LEVEL, NO_LEVEL, NO_LEVELS, OLDEST_LEVEL, CellLevels, refuse_unknown_level
 from loggos.node.registry import Registry
+from loggos.node.replica import Replica
 from loggos.sim.world import SimWorld
 from tests.node.kit import LEDGER, Cell, CellNode, Ledger, Outcome, SimSite, connect, in_simulation, until
 from tests.node.test_member import host_of
@@ -191,6 +193,40 @@ def test_a_release_that_does_not_come_up_is_not_counted_and_the_way_back_stays_o
     in_simulation(scenario)
 
 
+class Held(Replica):
+    """Applies nothing for a while."""
+
+    is_held = True
+    held: tuple[Entry, ...] = ()
+
+    def _apply(self, committed: tuple[Entry, ...]) -> None:
+        if self.is_held:
+            self.held += committed
+        else:
+            super()._apply(committed)
+
+
+def test_a_node_that_has_not_applied_what_was_there_does_not_tell_its_levels() -> None:
+    async def scenario(cell: Cell) -> None:
+        run_release(cell, NextRegistry, 1, 2)
+        cell.start()
+        await write(cell, "a", "b", "c")
+        await cell.stop(3)
+        run_release(cell, NextRegistry, 3)
+        cell.parts_of[3] = replace(cell.parts_of[3], replica=Held)
+        cell.start(3)
+        await until(lambda: len(cell.running()) == 3)
+        await asyncio.sleep(1)
+        assert all(would_stamp(cell.nodes[number]) == NEWEST_LEVEL for number in (1, 2))
+        replica = cell.nodes[3].replica
+        assert isinstance(replica, Held) and replica.held
+        replica.is_held = False
+        await cell.site.on(3, lambda: replica._apply(replica.held))
+        await until_all_would_pass_on(cell)
+
+    in_simulation(scenario)
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_learner_counts_as_well(is_there: bool) -> None:
     async def scenario(cell: Cell) -> None:
@@ -260,9 +296,14 @@ def test_an_older_release_does_not_install_a_newer_snapshot() -> None:
         assert isinstance(error, ConfigError) and "the snapshot of slot" in str(error) and totals(cell.nodes[3]) == {}
         host.world.failures.clear()
         run_release(cell, NextRegistry, 3)
+        cell.nodes[3].log.clear()
+        await cell.stop(3)
+        host.wipe()
         await restart(cell, 3)
+        await until(lambda: cell.nodes[3].logged("snapshot installed"))
+        await asyncio.sleep(1)
+        assert cell.nodes[3].logged("feature level")[0]["level"] == NEXT and not cell.nodes[3].logged("snapshot")
         await write(cell, "end")
-        assert cell.nodes[3].logged("feature level")[-1]["level"] == NEXT
         assert all(totals(node) == totals(cell.nodes[1]) for node in cell.nodes.values())
 
     with SimWorld(1) as world:
@@ -310,9 +351,11 @@ def test_a_release_that_has_forgotten_the_old_rules_starts_once_the_cell_has_pas
         await write(cell, "b")
         await until(lambda: all(node.logged("snapshot") for node in cell.running()))
         for number in ALL:
+            cell.nodes[number].log.clear()
             run_release(cell, LastRegistry, number)
             await restart(cell, number)
-            assert cell.nodes[number].logged("feature level")[-1]["level"] == NEXT
+            await asyncio.sleep(1)
+            assert cell.nodes[number].logged("feature level")[0]["level"] == NEXT and not cell.nodes[number].logged("snapshot")
         await write(cell, "c")
         assert all(totals(node) == {"a": 1, "b": 2, "c": 2} and not node.fatal for node in cell.nodes.values())
 
@@ -415,6 +458,8 @@ def test_a_snapshot_carries_the_level() -> None:
     assert other.stamps == Stamps(1, 1, NEXT) and other.full_digest() == source.full_digest()
     other.stamps = Stamps(1, 1, NEWEST_LEVEL)
     assert other.full_digest() != source.full_digest()
+    other.restore(other.snapshot())
+    assert other.stamps.level == NEWEST_LEVEL
     with pytest.raises(ConfigError, match=f"the snapshot of slot 1 is of feature level {NEXT}"):
         made(Registry).restore(source.snapshot())
 

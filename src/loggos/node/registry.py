@@ -120,19 +120,24 @@ class Registry:
         """Apply the batch chosen in `slot`; an empty payload is a no-op. Slots come in order, each once. ConfigError: it is of a
         feature level that this release does not know."""
         assert slot == self.slot + 1, (slot, self.slot)
+        if payload:
+            self.stamps = self._stamps_of(slot, payload)
+        self.slot = slot
         digest = crc32c(payload, self.rolling_digest)
         if payload:
-            wall_ms, cell_ms, level = decode_stamps(payload)
-            before = self.stamps
-            if level > before.level or before.level == NO_LEVEL:
-                refuse_unknown_level(level, self.levels, f"the entry in slot {slot}")
-            self.slot, self.stamps = slot, Stamps(wall_ms, max(cell_ms, before.cell_ms), max(level, before.level))
             marks = self._apply_runs(payload)
             marks.append(self.index)
             digest = crc32c(array("q", marks).tobytes(), digest)
             for follower in self.followers.values():
                 follower.batch_done(self.index)
-        self.slot, self.rolling_digest = slot, digest
+        self.rolling_digest = digest
+
+    def _stamps_of(self, slot: Slot, payload: bytes) -> Stamps:
+        """What is in force from this batch on: neither the cell's clock nor the level goes back."""
+        before, (wall_ms, cell_ms, level) = self.stamps, decode_stamps(payload)
+        if level > before.level or before.level == NO_LEVEL:
+            refuse_unknown_level(level, self.levels, f"the entry in slot {slot}")
+        return Stamps(wall_ms, max(cell_ms, before.cell_ms), max(level, before.level))
 
     def _apply_runs(self, payload: bytes) -> list[int]:
         """Each run of a batch to its machine. Gives the marks of all operations: one loop, for it is the hottest there is."""
