@@ -185,7 +185,7 @@ class Replica:
         `allow_campaign` is called."""
         if campaign:
             self.allow_campaign()
-        self._tell_level()
+        self.tell_level()
         self.world.spawner.spawn(self.persister.run(), "persister")
         self.world.spawner.spawn(self.space.run(), "disk-space")
         self.schedule()
@@ -227,11 +227,11 @@ class Replica:
         if not self._has_recovered and self.registry.slot >= self._found_chosen:
             self._has_recovered = True
             self._recovered()
-        if self._tell_level() and self._level > self.registry.levels[0]:
+        if self.tell_level() and self._level > self.registry.levels[0]:
             self.keeper.make()  # a later release that does not know the level before can start from it
         self._turn()
 
-    def _tell_level(self) -> bool:
+    def tell_level(self) -> bool:
         """Has the level in force changed?"""
         level = self.registry.stamps.level
         if level == self._level:
@@ -576,7 +576,6 @@ class Replica:
     def state_replaced(self) -> None:
         """A snapshot takes the place of log entries: what this node waits for may lie among them, and is never seen applied."""
         self._interrupt()
-        self._tell_level()
 
     def stop_writes(self, why: str) -> None:
         """For good, until an operator has found out which node is right."""

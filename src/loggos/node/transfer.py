@@ -399,6 +399,7 @@ class SnapshotKeeper:
             return
         replica.state_replaced()
         replace()
+        replica.tell_level()
         replica.tail.reset()
         origin = Ballot(meta.origin_applied)
         replica.engine.snapshot_installed(Slot(meta.slot), meta.decode_membership(), origin, receiving.sender)
