@@ -232,7 +232,7 @@ class Replica:
         self._turn()
 
     def tell_level(self) -> bool:
-        """Has the level in force changed?"""
+        """Has the feature level in force changed since people were told? Now they are."""
         level = self.registry.stamps.level
         if level == self._level:
             return False
