@@ -175,6 +175,17 @@ def test_memberships_survive(voters: dict[NodeId, Member], learners: dict[NodeId
         codec.decode_membership(encoded + b"\0")
 
 
+def test_a_membership_names_every_node_once_and_none_is_node_0() -> None:
+    one = Member(Incarnation(1), Slot(1))
+    for membership in (
+        Membership({NodeId(0): one, NodeId(1): one}, {}),
+        Membership({NodeId(1): one}, {NodeId(0): Incarnation(1)}),
+        Membership({NodeId(1): one, NodeId(2): one}, {NodeId(2): Incarnation(1)}),
+    ):
+        with pytest.raises(PeerError, match="names a node twice, or node 0"):
+            codec.decode_membership(codec.encode_membership(membership))
+
+
 @given(st.binary(max_size=100))
 def test_garbage_is_a_membership_or_an_error(garbage: bytes) -> None:
     try:

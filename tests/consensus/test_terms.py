@@ -48,6 +48,25 @@ def leading_with_an_open_slot() -> Paxos:
     return engine
 
 
+def test_who_is_no_member_is_not_heard_and_neither_is_a_node_by_itself() -> None:
+    engine = lone()
+    for sender in (NodeId(9), NodeId(1)):
+        ballot = make_ballot(5, sender)
+        accept = Accept(ballot, (noop(1, ballot),), Slot(0))
+        for message in (PreVote(ballot, Slot(0)), Prepare(ballot, Slot(1)), accept, Heartbeat(ballot, Slot(0), 0)):
+            engine.step(sender, LIFE, message)
+        assert not drain(engine) and engine.promised == 0 and not engine.log.entries
+
+
+def test_only_what_a_promise_waits_for_must_reach_the_disk_at_once() -> None:
+    engine = lone()
+    engine.step(NodeId(2), LIFE, Prepare(B2, Slot(1)))
+    promising = drain(engine)
+    assert [ready.must_sync for ready in promising if ready.hard_state is not None] == [True]
+    engine.step(NodeId(2), LIFE, PreVote(make_ballot(60, NodeId(2)), Slot(0)))
+    assert not any(ready.must_sync for ready in drain(engine))
+
+
 # --- beginning -----------------------------------------------------------------------------------------------------------
 
 
