@@ -60,6 +60,7 @@ class Node:
         self.data = folder / "data"
         self.output = folder / "output.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.source: Path | None = None  # the folder of another release's `loggos`
 
     @property
     def address(self) -> str:
@@ -75,13 +76,14 @@ class Node:
 
     def start(self) -> None:
         assert not self.runs, f"node {self.number} runs already"
+        other = {"PYTHONPATH": str(self.source)} if self.source is not None else {}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*self._limit, sys.executable, "-m", "loggos.cli.main", "node", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=child_environment(),
+                env=child_environment() | other,
                 cwd=self.folder,
             )
 

@@ -68,6 +68,13 @@ def run_release(cell: Cell, registry: type[Registry], *numbers: int) -> None:
     cell.machines = lambda number: [LEDGERS[cell.parts_of.get(number, cell.parts).registry]()]
 
 
+async def start_all(cell: Cell) -> None:
+    """All three run, and are of a release that would pass on."""
+    cell.start()
+    await until(lambda: len(cell.running()) == 3)
+    await until_all_would_pass_on(cell)
+
+
 async def restart(cell: Cell, *numbers: int) -> None:
     await cell.stop(*numbers)
     for number in numbers:
@@ -250,9 +257,7 @@ def test_a_learner_counts_as_well(is_there: bool) -> None:
 def test_an_older_release_stops_where_the_new_rules_begin_and_loses_nothing() -> None:
     async def scenario(cell: Cell) -> None:
         run_release(cell, NextRegistry, *ALL)
-        cell.start()
-        await until(lambda: len(cell.running()) == 3)
-        await until_all_would_pass_on(cell)
+        await start_all(cell)
         await cell.stop(3)
         await write(cell, "a")
         assert level(cell.nodes[1]) == NEWEST_LEVEL, "one is away"
@@ -278,9 +283,7 @@ def test_an_older_release_stops_where_the_new_rules_begin_and_loses_nothing() ->
 def test_an_older_release_does_not_install_a_newer_snapshot() -> None:
     async def scenario(cell: Cell) -> None:
         run_release(cell, NextRegistry, *ALL)
-        cell.start()
-        await until(lambda: len(cell.running()) == 3)
-        await until_all_would_pass_on(cell)
+        await start_all(cell)
         await write(cell, "a")
         await cell.stop(3)
         for _ in range(60):
@@ -325,9 +328,7 @@ def test_the_level_never_falls() -> None:
 
     async def scenario(cell: Cell) -> None:
         run_release(cell, Recording, *ALL)
-        cell.start()
-        await until(lambda: len(cell.running()) == 3)
-        await until_all_would_pass_on(cell)
+        await start_all(cell)
         await write(cell, "a")
         await cell.stop(1)
         await write(cell, "b")
@@ -345,9 +346,7 @@ def test_a_release_that_has_forgotten_the_old_rules_starts_once_the_cell_has_pas
         await write(cell, "a")
         await cell.stop()
         run_release(cell, NextRegistry, *ALL)
-        cell.start()
-        await until(lambda: len(cell.running()) == 3)
-        await until_all_would_pass_on(cell)
+        await start_all(cell)
         await write(cell, "b")
         await until(lambda: all(node.logged("snapshot") for node in cell.running()))
         for number in ALL:
